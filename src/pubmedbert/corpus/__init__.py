@@ -1,0 +1,1 @@
+"""From NLM XML and JSON lines to a corpus store: Parquet parts, resolved by DuckDB."""

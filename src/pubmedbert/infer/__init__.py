@@ -1,0 +1,1 @@
+"""Answers from a model: fill-mask, and export to a Hugging Face folder."""

@@ -1,0 +1,1 @@
+"""Masked-language-model pretraining: exact, resumable, described by a recipe."""

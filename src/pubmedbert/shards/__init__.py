@@ -1,0 +1,1 @@
+"""Tokenised documents on disk, and the pure functions that turn them into training samples."""

@@ -1,0 +1,1 @@
+"""WordPiece vocabularies: trained on the corpus, compared on its terms."""

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data; tests that ask for it are skipped where it is not named."""
+    folder = os.environ.get("PUBMEDBERT_DATA")
+    if not folder:
+        pytest.skip("PUBMEDBERT_DATA does not name the folder of real data")
+    path = Path(folder)
+    assert path.is_dir(), f"PUBMEDBERT_DATA={folder} is not a folder"
+    return path
