@@ -56,7 +56,7 @@ def build_app() -> App:
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2, never a traceback."""
     try:
-        build_app()(tokens)
+        build_app()(tokens, result_action="return_value")
     except (InputError, ModelError) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:

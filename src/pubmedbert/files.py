@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -27,6 +28,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         with _disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             yield temporary
             _flush(temporary)
             temporary.replace(path)
@@ -49,7 +51,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
         with _disk_errors(path):
-            temporary.mkdir(parents=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            temporary.mkdir()
             yield temporary
             for file in temporary.rglob("*"):
                 _flush(file)
@@ -111,6 +115,30 @@ def _disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _sweep(path: Path) -> None:
+    """Remove what killed processes left beside `path`; a folder they had set aside is put back where it is missing."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
+        process, kind = left.name.removeprefix(f".{path.name}.").split(".", 1)
+        if kind not in ("tmp", "old") or not process.isdigit() or _alive(int(process)):
+            continue
+        if kind == "old" and not path.exists():
+            left.replace(path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

@@ -47,13 +47,16 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, completed=done, rate="", note="")
+        task = bar.add_task(label, total=total, rate="", note="")
+        bar.update(task, completed=done)
+        shown = ""
 
         def advance(amount: float = 1, note: str = "") -> None:
-            bar.advance(task, amount)
-            gained = bar.tasks[0].completed - done
+            nonlocal shown
+            shown = note or shown
+            gained = bar.tasks[0].completed + amount - done
             rate = gained / max(time.monotonic() - started, 1e-9)
-            bar.update(task, rate=f"{rate:,.1f}/s", **({"note": note} if note else {}))
+            bar.update(task, advance=amount, rate=f"{rate:,.1f}/s", note=shown)
 
         yield advance
 

@@ -52,7 +52,13 @@ class ModelConfig:
             value = getattr(self, field)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise ModelError(f"{field} must be from 0 to below 1, not {value!r}")
-        if not 0 <= self.pad_id < self.vocab_size:
+        for field in ("norm_eps", "initializer_range"):
+            value = getattr(self, field)
+            if not isinstance(value, int | float) or not value > 0:
+                raise ModelError(f"{field} must be a number above 0, not {value!r}")
+        if not isinstance(self.tied, bool):
+            raise ModelError(f"tied must be true or false, not {self.tied!r}")
+        if not isinstance(self.pad_id, int) or not 0 <= self.pad_id < self.vocab_size:
             raise ModelError(f"pad_id {self.pad_id} is outside the vocabulary of {self.vocab_size}")
 
 
@@ -111,7 +117,7 @@ def config_from_hf(values: Mapping[str, object], source: str = "config.json") ->
     kind = values.get("model_type", "bert")
     if kind != "bert":
         raise ModelError(f"{source}: model_type is {kind!r}; only 'bert' can be loaded")
-    for key, expected in (("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
+    for key, expected in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         found = values.get(key) or expected
         if found != expected:
             raise ModelError(f"{source}: {key} is {found!r}; only {expected!r} can be loaded")

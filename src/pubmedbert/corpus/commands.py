@@ -1,0 +1,121 @@
+"""The commands `pubmedbert corpus add`, `screen` and `report`. Nothing heavy is imported before one of them runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pubmedbert.errors import InputError
+from pubmedbert.progress import progress, say
+
+MEGABYTE = 1_000_000
+
+
+def add(*sources: Path, store: Path) -> None:
+    """Add NLM XML or JSON-lines files to a store; what was added before is skipped.
+
+    Args:
+        sources: .xml, .xml.gz, .jsonl or .jsonl.gz files, or folders that are searched for them.
+        store: the folder of the store; it is made where it is missing.
+    """
+    from pubmedbert.corpus.store import Store
+
+    files = _files(sources)
+    target = Store(store, create=True)
+    total = sum(file.stat().st_size for file in files) / MEGABYTE
+    added = skipped = citations = deletions = 0
+    with progress("adding", total, "MB") as advance:
+        for file in files:
+            read = 0
+
+            def count(amount: int, file: Path = file) -> None:
+                nonlocal read
+                read += amount
+                advance(amount / MEGABYTE, note=file.name)
+
+            try:
+                result = target.add(file, count)
+            except InputError as error:
+                stay = "1 file added before it stays" if added == 1 else f"{added} files added before it stay"
+                raise InputError(f"{error}; {stay} in {store}" if added else str(error)) from error
+            advance((file.stat().st_size - read) / MEGABYTE)
+            if result.skipped:
+                skipped += 1
+                say(f"{file}: nothing to do, {result.reason}")
+            else:
+                added += 1
+                citations += result.citations
+                deletions += result.deletions
+    say(f"{store}: {added} files added ({citations:,} citations, {deletions:,} deletions), {skipped} already there")
+
+
+def screen(
+    *,
+    store: Path,
+    min_words: int = 128,
+    exclude_pmids: Path | None = None,
+    exclude_source: Annotated[list[str] | None, Parameter(negative=())] = None,
+) -> None:
+    """Decide which documents later stages read; write screen.parquet.
+
+    A document is dropped for the first of these reasons: no abstract, not in English, retracted, excluded by source or
+    PMID, an abstract of too few words, the same title and abstract as another document.
+
+    Args:
+        store: the folder of the store.
+        min_words: drop abstracts with fewer words (the default is that of Gu et al. 2020).
+        exclude_pmids: a file with one PMID a line.
+        exclude_source: drop the documents of this source; may be repeated.
+    """
+    from pubmedbert.corpus.screen import Settings, read_pmids
+    from pubmedbert.corpus.screen import screen as run
+    from pubmedbert.corpus.store import Store
+
+    pmids = read_pmids(exclude_pmids) if exclude_pmids else frozenset()
+    target = Store(store)
+    settings = Settings(min_words, pmids, frozenset(exclude_source or ()))
+    if not run(target, settings):
+        say(f"{store}: nothing to do, the same parts were screened with the same settings")
+    say(
+        f"{store}: {target.kept():,} documents kept; pubmedbert corpus report --store {store} tells why others were not"
+    )
+
+
+def report(*, store: Path, json: Annotated[bool, Parameter(negative=())] = False) -> None:
+    """Show what a store holds, and write report.json into it.
+
+    Args:
+        store: the folder of the store.
+        json: print JSON instead of tables.
+    """
+    from pubmedbert.corpus.report import show, summarize
+    from pubmedbert.corpus.store import Store
+    from pubmedbert.files import write_json
+
+    result = summarize(Store(store))
+    write_json(store / "report.json", result)
+    if json:
+        print((store / "report.json").read_text(encoding="utf-8"), end="")
+    else:
+        show(result, str(store))
+
+
+def _files(sources: tuple[Path, ...]) -> list[Path]:
+    """The files that the sources name, each once, folders searched; all are checked before anything is read."""
+    from pubmedbert.corpus.source import ENDINGS, stem_of
+
+    if not sources:
+        raise InputError(f"name at least one file or folder to add: {', '.join(ENDINGS)}")
+    files: dict[Path, None] = {}
+    for source in sources:
+        if source.is_dir():
+            found = sorted(p for p in source.rglob("*") if p.name.lower().endswith(ENDINGS) and p.is_file())
+            if not found:
+                raise InputError(f"the folder {source} holds no file that ends in {', '.join(ENDINGS)}")
+            files.update(dict.fromkeys(found))
+        elif source.is_file():
+            stem_of(source)
+            files[source] = None
+        else:
+            raise InputError(f"{source} does not exist: name a file or a folder")
+    return list(files)

@@ -1,0 +1,150 @@
+"""The screen: which documents later stages read, and for each of the others the first reason why they do not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pubmedbert.corpus.citation import parse_pmid
+from pubmedbert.corpus.store import Store, choose_newest
+from pubmedbert.errors import InputError
+from pubmedbert.files import atomic_file
+
+if TYPE_CHECKING:
+    import duckdb
+
+RULES = 1
+"""The version of the rules below: a screen made by other rules is another screen."""
+
+MIN_WORDS = 128
+"""Gu et al. 2020, section 2.5: abstracts with fewer words are left out."""
+
+REASONS = ("no-abstract", "language", "retracted", "excluded-source", "excluded-pmid", "short", "duplicate")
+"""In the order in which they are tried."""
+
+# What the reasons are decided by. Whitespace is single blanks already, so that blanks count the words.
+_COLUMNS = """
+    source,
+    1 + length(abstract) - length(replace(abstract, ' ', '')) AS words,
+    list_has_any(languages, ['eng', 'en']) AS english,
+    list_contains(publication_types, 'Retracted Publication') AS retracted,
+    md5(regexp_replace(lower(title || abstract), '[^\\p{L}\\p{N}]+', '', 'g')) AS digest
+"""
+_SCREEN = """
+    CREATE TEMP TABLE screen AS
+    WITH judged AS (
+        SELECT doc_id, digest, CASE
+            WHEN abstract_bytes = 0 THEN 'no-abstract'
+            WHEN NOT english THEN 'language'
+            WHEN retracted THEN 'retracted'
+            WHEN source IN (SELECT source FROM excluded_sources) THEN 'excluded-source'
+            WHEN pmid IN (SELECT pmid FROM excluded_pmids) THEN 'excluded-pmid'
+            WHEN words < ? THEN 'short'
+        END AS reason
+        FROM newest
+    ), first AS (
+        SELECT digest, min(doc_id) AS doc_id FROM judged WHERE reason IS NULL GROUP BY digest
+    )
+    SELECT judged.doc_id,
+           judged.reason IS NULL AND judged.doc_id = first.doc_id AS kept,
+           CASE WHEN judged.reason IS NOT NULL THEN judged.reason
+                WHEN judged.doc_id = first.doc_id THEN ''
+                ELSE 'duplicate' END AS reason
+    FROM judged LEFT JOIN first USING (digest)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the screen is told.
+
+    Attributes:
+        min_words: abstracts with fewer whitespace-separated words are dropped.
+        exclude_pmids: documents with these PMIDs are dropped.
+        exclude_sources: documents whose `source` is one of these are dropped.
+    """
+
+    min_words: int = MIN_WORDS
+    exclude_pmids: frozenset[int] = frozenset()
+    exclude_sources: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.min_words < 0:
+            raise InputError(f"--min-words must be 0 or more, not {self.min_words}")
+
+    def as_json(self) -> str:
+        """The settings as one line of JSON that identifies them; of the PMIDs only count and SHA-256."""
+        pmids = " ".join(map(str, sorted(self.exclude_pmids)))
+        value = {
+            "rules": RULES,
+            "min_words": self.min_words,
+            "exclude_pmids": len(self.exclude_pmids),
+            "exclude_pmids_sha256": hashlib.sha256(pmids.encode()).hexdigest(),
+            "exclude_sources": sorted(self.exclude_sources),
+        }
+        return json.dumps(value, ensure_ascii=False)
+
+
+def screen(store: Store, settings: Settings) -> bool:
+    """Write `screen.parquet` (doc_id, kept, reason; "" as the reason of what is kept), in the order of `doc_id`.
+
+    Returns:
+        False if the last screen saw the same parts with the same settings, so that there was nothing to do.
+
+    Raises:
+        InputError: the store is empty, or no document has one of the sources to exclude.
+    """
+    seen = (store.parts_digest(), settings.as_json())
+    if store.screened() == seen:
+        return False
+    with store.connect() as database, atomic_file(store.screen_file) as temporary:
+        choose_newest(database, _COLUMNS)
+        _exclude(database, settings)
+        database.execute(_SCREEN, [settings.min_words])
+        parts, as_json = (value.replace("'", "''") for value in seen)
+        path = str(temporary).replace("'", "''")
+        database.execute(
+            f"COPY (FROM screen ORDER BY doc_id) TO '{path}' (FORMAT parquet, COMPRESSION zstd, "
+            f"KV_METADATA {{'pubmedbert.parts': '{parts}', 'pubmedbert.settings': '{as_json}'}})"
+        )
+    return True
+
+
+def read_pmids(path: Path) -> frozenset[int]:
+    """Read a file with one PMID a line; empty lines are skipped.
+
+    Raises:
+        InputError: the file can't be read, or a line is no PMID.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file: it must hold one PMID a line") from error
+    pmids = set()
+    for number, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                pmids.add(parse_pmid(line))
+        except InputError as error:
+            raise InputError(f"{path}, line {number}: {error}; the file must hold one PMID a line") from error
+    return frozenset(pmids)
+
+
+def _exclude(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Create the tables of what to exclude."""
+    sources: Sequence[str] = sorted(settings.exclude_sources)
+    database.execute("CREATE TEMP TABLE excluded_sources AS SELECT unnest(?::VARCHAR[]) AS source", [sources])
+    database.execute(
+        "CREATE TEMP TABLE excluded_pmids AS SELECT unnest(?::BIGINT[]) AS pmid", [sorted(settings.exclude_pmids)]
+    )
+    known = {row[0] for row in database.execute("SELECT DISTINCT source FROM every_row").fetchall()}
+    for source in sources:
+        if source not in known:
+            names = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
+            raise InputError(f"--exclude-source {source}: no document has this source; there are {names}")

@@ -1,0 +1,289 @@
+"""A corpus store: a folder of parts, never rewritten, and the rules by which DuckDB reads the newest of each record.
+
+A record is the newest row of its `doc_id`: the largest (sequence, version). Ties, which files without a number have,
+go to the longer abstract, then the longer title, then the source with the larger SHA-256, then the later row: never to
+the file that came last. A deletion of (pmid, version) with sequence s takes away that version's rows with a sequence up
+to s, its own file included; a file with a larger sequence may bring the record back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pubmedbert.corpus.citation import Citation
+from pubmedbert.corpus.parts import Part, read_part, write_part
+from pubmedbert.corpus.source import is_json, stem_of
+from pubmedbert.errors import InputError
+from pubmedbert.files import atomic_file, sha256
+
+if TYPE_CHECKING:
+    import duckdb
+
+_BATCH = 2048  # documents read from DuckDB at a time
+_LEFT_BEHIND = re.compile(r"\..*\.(\d+)\.tmp")
+
+# Every row without its texts: what is needed to choose the newest, and `columns`, made from any column of a part.
+_ROWS = """
+    CREATE TEMP TABLE every_row AS
+    SELECT {columns} doc_id, pmid, version, deleted, sequence, filename, file_row_number AS position, sha256,
+           strlen(abstract) AS abstract_bytes, strlen(title) AS title_bytes
+    FROM read_parquet(getvariable('parts'), filename = true, file_row_number = true) JOIN sources USING (filename)
+"""
+# The rows that no deletion takes away; a deletion of version 0 takes away all versions.
+_UNDELETED = """
+    CREATE TEMP VIEW undeleted AS
+    SELECT every_row.*
+    FROM every_row
+    LEFT JOIN (SELECT pmid, version, max(sequence) AS until FROM every_row WHERE deleted GROUP BY ALL) AS one
+        ON one.pmid = every_row.pmid AND one.version = every_row.version
+    LEFT JOIN (SELECT pmid, max(sequence) AS until FROM every_row WHERE deleted AND version = 0 GROUP BY ALL) AS every
+        ON every.pmid = every_row.pmid
+    WHERE NOT deleted AND sequence > coalesce(one.until, -1) AND sequence > coalesce(every.until, -1)
+"""
+_NEWEST = """
+    CREATE TEMP VIEW newest AS
+    SELECT *
+    FROM undeleted
+    QUALIFY 1 = row_number() OVER (
+        PARTITION BY doc_id
+        ORDER BY sequence DESC, version DESC, abstract_bytes DESC, title_bytes DESC, sha256 DESC, position DESC
+    )
+"""
+_TEXTS = """
+    SELECT newest.doc_id, part.title, part.abstract
+    FROM newest
+    SEMI JOIN (SELECT doc_id FROM read_parquet(?) WHERE kept) AS kept ON kept.doc_id = newest.doc_id
+    JOIN read_parquet(getvariable('parts'), filename = true, file_row_number = true) AS part
+        ON part.filename = newest.filename AND part.file_row_number = newest.position
+    ORDER BY newest.doc_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AddResult:
+    """What `Store.add` did with a file.
+
+    Attributes:
+        part: the name of the part, without ".parquet".
+        citations: how many records the part describes.
+        deletions: how many it deletes.
+        skipped: whether there was nothing to do.
+        reason: why it was skipped; "" otherwise.
+    """
+
+    part: str
+    citations: int
+    deletions: int
+    skipped: bool = False
+    reason: str = ""
+
+
+class Store:
+    """A folder with `parts/`, `screen.parquet` and `report.json`."""
+
+    def __init__(self, folder: Path, create: bool = False) -> None:
+        """Open a store.
+
+        Args:
+            folder: the store.
+            create: whether the first file added may make it; otherwise it must be there.
+
+        Raises:
+            InputError: the folder is no store.
+        """
+        self.folder = folder
+        self.screen_file = folder / "screen.parquet"
+        self._parts_folder = folder / "parts"
+        self._known: dict[Path, Part] = {}
+        if not create and not self._parts_folder.is_dir():
+            raise InputError(
+                f"{folder} is not a corpus store (it has no folder parts): make one with pubmedbert corpus add"
+            )
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: --store must name a folder")
+
+    def add(self, source: Path, advance: Callable[[int], object] | None = None) -> AddResult:
+        """Read a file into a part; do nothing if the same bytes were added before, under whatever name.
+
+        Args:
+            source: .xml, .xml.gz, .jsonl or .jsonl.gz.
+            advance: told how many bytes of the file were read, each time.
+
+        Raises:
+            InputError: the file is bad; the store is then as it was.
+        """
+        stem = stem_of(source)
+        digest = sha256(source)
+        with self._writing():
+            for part in self.parts():
+                if part.sha256 == digest:
+                    reason = f"the same bytes are already there as {part.path.stem}"
+                    return AddResult(part.path.stem, part.citations, part.deletions, True, reason)
+            path = self._parts_folder / f"{stem}.parquet"
+            if path.exists():
+                path = path.with_name(f"{stem}-{digest[:8]}.parquet")
+            with atomic_file(path) as temporary:
+                citations, deletions = write_part(temporary, _read(source, advance), stem, digest)
+        return AddResult(path.stem, citations, deletions)
+
+    def parts(self) -> list[Part]:
+        """The parts, in an order that does not depend on when they were added."""
+        paths = sorted(self._parts_folder.glob("*.parquet"))
+        self._known = {path: self._known.get(path) or read_part(path) for path in paths}
+        return sorted(self._known.values(), key=lambda part: (part.source, part.sha256))
+
+    def parts_digest(self) -> str:
+        """A SHA-256 that identifies what was added: the names and bytes of the sources."""
+        lines = "".join(f"{part.source}\t{part.sha256}\n" for part in self.parts())
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (doc_id, title, abstract) of the documents that the screen kept, in the order of their `doc_id`.
+
+        Raises:
+            InputError: the store was not screened, or parts were added since.
+        """
+        self._require_screen()
+        with self.connect() as database:
+            choose_newest(database)
+            documents = database.execute(_TEXTS, [str(self.screen_file)])
+            while rows := documents.fetchmany(_BATCH):
+                yield from rows
+
+    def kept(self) -> int:
+        """How many documents the screen kept.
+
+        Raises:
+            InputError: the store was not screened, or parts were added since.
+        """
+        self._require_screen()
+        with self.connect() as database:
+            row = database.execute(
+                "SELECT count(*) FROM read_parquet(?) WHERE kept", [str(self.screen_file)]
+            ).fetchone()
+        return int(row[0])
+
+    def fingerprint(self) -> str:
+        """A SHA-256 that identifies the corpus: the sources and the settings of the screen.
+
+        Raises:
+            InputError: the store was not screened, or parts were added since.
+        """
+        settings = self._require_screen()
+        return hashlib.sha256(f"{self.parts_digest()}\n{settings}".encode()).hexdigest()
+
+    def screened(self) -> tuple[str, str] | None:
+        """The digest of the parts that the last screen saw, and its settings as JSON; None if there is no screen."""
+        import pyarrow.parquet as pq
+
+        if not self.screen_file.exists():
+            return None
+        try:
+            metadata = pq.read_metadata(self.screen_file).metadata
+            return metadata[b"pubmedbert.parts"].decode(), metadata[b"pubmedbert.settings"].decode()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.screen_file} is damaged: delete it and run pubmedbert corpus screen") from error
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A DuckDB connection with the tables `sources` (filename, sha256) and the variable `parts`.
+
+        It uses all cores that this process may use and half of the memory, spills beside the parts, and loads nothing.
+
+        Raises:
+            InputError: the store is empty.
+        """
+        import duckdb
+
+        parts = self.parts()
+        if not parts:
+            raise InputError(f"{self.folder} holds no part: add files with pubmedbert corpus add")
+        spill = self.folder / f".spill.{os.getpid()}.tmp"
+        settings = {
+            "threads": len(os.sched_getaffinity(0)),
+            "memory_limit": "50%",
+            "temp_directory": str(spill),
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        try:
+            with duckdb.connect(config=settings) as database:
+                names = [str(part.path) for part in parts]
+                database.execute("SET VARIABLE parts = ?::VARCHAR[]", [names])
+                database.execute(
+                    "CREATE TEMP TABLE sources AS "
+                    "SELECT unnest(?::VARCHAR[]) AS filename, unnest(?::VARCHAR[]) AS sha256",
+                    [names, [part.sha256 for part in parts]],
+                )
+                yield database
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+
+    def _require_screen(self) -> str:
+        screened = self.screened()
+        if screened is None:
+            raise InputError(
+                f"{self.folder} is not screened yet: run pubmedbert corpus screen --store {self.folder} first"
+            )
+        if screened[0] != self.parts_digest():
+            raise InputError(
+                f"parts were added to {self.folder} since it was screened: "
+                f"run pubmedbert corpus screen --store {self.folder} again"
+            )
+        return screened[1]
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Let one process at a time add a part; clear away what killed ones left, and a new store that stays empty."""
+        new = not self._parts_folder.exists()
+        self._parts_folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self._parts_folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._clear()
+            yield
+        finally:
+            os.close(lock)
+            if new:
+                with suppress(OSError):  # not empty: all is well
+                    self._parts_folder.rmdir()
+                    self.folder.rmdir()
+
+    def _clear(self) -> None:
+        """Delete temporary files of processes that are gone."""
+        for path in (*self._parts_folder.iterdir(), *self.folder.iterdir()):
+            match = _LEFT_BEHIND.fullmatch(path.name)
+            if match and not Path("/proc", match[1]).exists():
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def choose_newest(database: duckdb.DuckDBPyConnection, columns: str = "") -> None:
+    """Create `every_row` (without texts) and its views `undeleted` and `newest`.
+
+    Args:
+        database: from `Store.connect`.
+        columns: SQL expressions over the columns of a part, to have beside the keys.
+    """
+    database.execute(_ROWS.format(columns=f"{columns}," if columns else ""))
+    database.execute(_UNDELETED)
+    database.execute(_NEWEST)
+
+
+def _read(source: Path, advance: Callable[[int], object] | None) -> Iterator[Citation]:
+    if is_json(source):
+        from pubmedbert.corpus.jsonl import read_jsonl
+
+        return read_jsonl(source, advance)
+    from pubmedbert.corpus.medline import read_xml
+
+    return read_xml(source, advance)

@@ -1,0 +1,206 @@
+"""The model card of an export: front matter like the original's, how it was trained, how to use it, whom to cite."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pubmedbert.errors import InputError
+from pubmedbert.model.heads import Bert
+
+EXAMPLE = "[MASK] is a tyrosine kinase inhibitor."
+"""The text of the original card's widget."""
+
+_FRONT_MATTER = """\
+---
+language: en
+{license}tags:
+- exbert
+- fill-mask
+- biomedical
+library_name: transformers
+pipeline_tag: fill-mask
+widget:
+- text: "{example}"
+---
+"""
+
+_USE = """\
+## Use
+
+With pubmedbert:
+
+```bash
+pubmedbert fill-mask "{example}" --model {name}
+```
+
+```python
+from pubmedbert import FillMask
+
+FillMask("{name}")("{example}")
+```
+
+With transformers:
+
+```python
+from transformers import pipeline
+
+pipeline("fill-mask", model="{name}")("{example}")
+```
+
+A text holds at most {max_positions} word pieces, `[CLS]` and `[SEP]` included. Several masks in a text are filled
+independently of each other, and only words that are one piece of the vocabulary can be answered.
+"""
+
+_LIMITS = """\
+## Limits
+
+For research. A filled mask is a likely word, not a checked fact: do not use it for clinical decisions. The model has
+the gaps and the biases of the text it was trained on, and knows nothing that was published later.
+"""
+
+_CITATION = """\
+## Citation
+
+```bibtex
+@article{gu2021domain,
+  author  = {Yu Gu and Robert Tinn and Hao Cheng and Michael Lucas and Naoto Usuyama and Xiaodong Liu and
+             Tristan Naumann and Jianfeng Gao and Hoifung Poon},
+  title   = {Domain-Specific Language Model Pretraining for Biomedical Natural Language Processing},
+  journal = {ACM Transactions on Computing for Healthcare},
+  volume  = {3},
+  number  = {1},
+  year    = {2021},
+  doi     = {10.1145/3458754},
+  eprint  = {2007.15779},
+  archivePrefix = {arXiv}
+}
+
+@article{tinn2023finetuning,
+  author  = {Robert Tinn and Hao Cheng and Yu Gu and Naoto Usuyama and Xiaodong Liu and Tristan Naumann and
+             Jianfeng Gao and Hoifung Poon},
+  title   = {Fine-tuning large neural language models for biomedical natural language processing},
+  journal = {Patterns},
+  volume  = {4},
+  number  = {4},
+  year    = {2023},
+  doi     = {10.1016/j.patter.2023.100729},
+  eprint  = {2112.07869},
+  archivePrefix = {arXiv}
+}
+```
+"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a run went, up to the step that is exported."""
+
+    step: int
+    recipe: Mapping[str, object]
+    """The run's config.toml, tables left out."""
+    shards: Mapping[str, object]
+    """The fingerprints of corpus and tokenizer."""
+    evaluation: Mapping[str, object]
+    """The last line of metrics.jsonl with an `eval_loss`; empty where there is none."""
+
+
+def read_training(run: Path, step: int) -> Training:
+    """Read how a run went.
+
+    Args:
+        run: its folder, with config.toml and metrics.jsonl.
+        step: the step of the checkpoint that is exported; later lines are left out.
+
+    Raises:
+        InputError: config.toml cannot be read.
+    """
+    path = run / "config.toml"
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    evaluations = [line for line in _metrics(run / "metrics.jsonl", step) if "eval_loss" in line]
+    recipe = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+    shards = settings.get("shards")
+    return Training(step, recipe, shards if isinstance(shards, dict) else {}, evaluations[-1] if evaluations else {})
+
+
+def model_card(name: str, model: Bert, training: Training | None) -> str:
+    """The README.md of an export.
+
+    Args:
+        name: of the exported folder.
+        model: what is exported.
+        training: how it was trained; None where that is not known, and then no licence is claimed either.
+    """
+    config = model.config
+    size = sum(parameter.numel() for parameter in model.parameters())
+    shape = (
+        f"{config.layers} layers of width {config.width} with {config.heads} heads, a vocabulary of "
+        f"{config.vocab_size:,} word pieces, {size / 1e6:,.1f} million parameters"
+    )
+    values = {"example": EXAMPLE, "name": name, "max_positions": config.max_positions}
+    parts = (
+        _FRONT_MATTER.format(license="license: mit\n" if training else "", example=EXAMPLE),
+        f"# {name}\n\nA BERT that fills in masked words of biomedical text: {shape}.\n",
+        _USE.format(**values),
+        "## Training\n\n" + ("".join(_training(training)) if training else _UNKNOWN),
+        _LIMITS,
+        _CITATION,
+    )
+    return "\n".join(parts)
+
+
+_UNKNOWN = (
+    "Converted by `pubmedbert export` from a model without a card: training and licence are those of its source.\n"
+)
+
+
+def _training(training: Training) -> Iterator[str]:
+    """The paragraphs on a run."""
+    yield (
+        "Pretrained from scratch with `pubmedbert pretrain`, a reproduction of PubMedBERT (Gu et al. 2020): an "
+        "in-domain vocabulary, masked language modelling with whole-word masking. "
+        f"This is the model after step {training.step:,}.\n"
+    )
+    if training.evaluation:
+        yield f"\nHeld-out documents under frozen masks: {', '.join(_evaluation(training.evaluation))}.\n"
+    yield "\n| setting | value |\n| --- | --- |\n"
+    for key, value in training.recipe.items():
+        yield f"| {key} | {value} |\n"
+    for key, value in training.shards.items():
+        yield f"| {key} | `{value}` |\n"
+
+
+def _evaluation(values: Mapping[str, object]) -> Iterator[str]:
+    for key, text in (
+        ("eval_loss", "loss {:.4f} nats"),
+        ("unigram_loss", "unigram model {:.4f} nats"),
+        ("eval_accuracy", "accuracy {:.2%}"),
+    ):
+        value = values.get(key)
+        if isinstance(value, int | float):
+            yield text.format(value)
+
+
+def _metrics(path: Path, step: int) -> Iterator[dict[str, object]]:
+    """The lines of metrics.jsonl up to a step; a line cut short by a crash is passed over."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and isinstance(at := values.get("step"), int) and at <= step:
+            yield values

@@ -1,0 +1,144 @@
+"""What a pretraining run is: one dataclass, filled from a TOML file and `--set key=value`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from pubmedbert.errors import InputError
+from pubmedbert.model.config import SIZES, ModelConfig
+
+RECIPES = Path(__file__).with_name("recipes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Settings of a pretraining run; `pubmedbert pretrain --help` shows how to change one."""
+
+    size: str = "mini"
+    """Shape of the model: tiny, mini, small, medium, base or large."""
+    dropout: float = 0.1
+    """Share of hidden activations dropped."""
+    attention_dropout: float = 0.1
+    """Share of attention probabilities dropped."""
+    max_positions: int = 512
+    """Learned positions of the model."""
+    length: int = 128
+    """Longest row in word pieces, [CLS] and [SEP] included."""
+    mask_share: float = 0.15
+    """Share of word pieces to predict."""
+    rows: int = 256
+    """Rows in a step: the batch of one optimizer update."""
+    pack_tokens: int = 8192
+    """Most word pieces in one forward pass; a step's gradients are accumulated over its packs."""
+    steps: int = 1000
+    """Optimizer updates in the run."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises linearly from zero; it then falls linearly to zero."""
+    lr: float = 6e-4
+    """Highest learning rate."""
+    beta1: float = 0.9
+    """AdamW's decay of the first moment."""
+    beta2: float = 0.98
+    """AdamW's decay of the second moment."""
+    eps: float = 1e-6
+    """AdamW's epsilon."""
+    weight_decay: float = 0.01
+    """Decay of the matrices; biases and norms have none."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    seed: int = 0
+    """Decides the initial weights, the order, the masks and the dropout."""
+    evaluate_every: int = 200
+    """Steps between evaluations on held-out documents; the last step is always evaluated."""
+    evaluate_rows: int = 2048
+    """Held-out rows in an evaluation."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints; the last step always leaves one."""
+    keep: int = 2
+    """Newest checkpoints kept."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if field.type == "int" and not whole:
+                raise InputError(f"recipe: {field.name} must be a whole number, not {value!r}")
+            if field.type == "float" and not (whole or isinstance(value, float)):
+                raise InputError(f"recipe: {field.name} must be a number, not {value!r}")
+        if self.size not in SIZES:
+            raise InputError(f"recipe: size must be one of {', '.join(SIZES)}, not {self.size!r}")
+        self._within("length", 4, self.max_positions)
+        for name in ("rows", "steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "keep"):
+            self._within(name, 1, 2**40)
+        self._within("pack_tokens", self.length, 2**24)
+        self._within("mask_share", 0.01, 0.9)
+        for name in ("dropout", "attention_dropout", "beta1", "beta2"):
+            self._within(name, 0, 0.9999)
+        self._within("warmup", 0, 1)
+        self._within("weight_decay", 0, 10)
+        for name in ("lr", "eps", "clip"):
+            self._within(name, 1e-12, 1e6)
+
+    def _within(self, name: str, least: float, most: float) -> None:
+        value = getattr(self, name)
+        if not least <= value <= most:
+            raise InputError(f"recipe: {name} must be from {least:g} to {most:g}, not {value:g}")
+
+    def model(self, vocab_size: int, pad_id: int) -> ModelConfig:
+        """The model's shape for a vocabulary of that size."""
+        return replace(
+            SIZES[self.size],
+            vocab_size=vocab_size,
+            pad_id=pad_id,
+            max_positions=self.max_positions,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+        )
+
+    def toml(self) -> str:
+        """The recipe with every setting, as TOML."""
+        return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(self).items())
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe and apply overrides.
+
+    Args:
+        name: one of the recipes in the package ("mini"), or a TOML file.
+        overrides: `key=value`, the value written as in TOML; text may go without quotes.
+
+    Raises:
+        InputError: no such recipe, no TOML, an unknown key, or a value out of range.
+    """
+    known = {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
+    path = known.get(name, Path(name))
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(known)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise InputError(f"--set takes key=value, not {override!r}")
+        values[key.strip()] = _parse(value.strip())
+    settings = {field.name for field in fields(Recipe)}
+    for key in values:
+        if key not in settings:
+            raise InputError(f"recipe {name}: unknown setting {key!r}; there are {', '.join(sorted(settings))}")
+    return Recipe(**values)
+
+
+def _parse(value: str) -> object:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def _toml_value(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,137 @@
+"""The commands as a user runs them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pubmedbert.cli import main
+from tests.corpus.samples import article_set, citation, words, write, write_records
+
+LONG = f"<AbstractText>{words(130)}</AbstractText>"
+
+
+def run(*arguments: object) -> None:
+    """Run a command that must end well."""
+    main([str(argument) for argument in arguments])
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Run a command that must end with 2 and one sentence; returns the sentence."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    errors = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert printed.err.rstrip().endswith(errors[0])
+    assert printed.out == ""
+    return errors[0]
+
+
+def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, store = tmp_path / "data", tmp_path / "store"
+    write(
+        data / "deep/er/pubmed26n0001.xml.gz", article_set(citation(1, abstract=LONG), citation(2), deleted=((9, 1),))
+    )
+    write_records(data / "mine.jsonl", {"title": "T", "abstract": words(140), "source": "mine"})
+    write(data / "readme.txt", "not a source")
+    extra = write(tmp_path / "extra.xml", citation(3, "Third.", abstract=LONG))
+    run("corpus", "add", data, extra, "--store", store)
+    assert "3 files added (4 citations, 1 deletions), 0 already there" in capsys.readouterr().err
+    run("corpus", "add", data, extra, "--store", store)
+    again = capsys.readouterr().err
+    assert "0 files added (0 citations, 0 deletions), 3 already there" in again
+    assert again.count("nothing to do, the same bytes are already there") == 3
+    run("corpus", "screen", "--store", store)
+    assert "3 documents kept" in capsys.readouterr().err
+    run("corpus", "screen", "--store", store)
+    assert "nothing to do" in capsys.readouterr().err
+    pmids = write(tmp_path / "pmids", "1\n")
+    run("corpus", "screen", "--store", store, "--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)
+    assert "2 documents kept" in capsys.readouterr().err
+    run("corpus", "report", "--store", store, "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert report["screen"]["dropped"]["excluded-source"] == report["screen"]["dropped"]["excluded-pmid"] == 1
+    assert report == json.loads((store / "report.json").read_text())
+    run("corpus", "report", "--store", store)
+    assert "excluded-source" in capsys.readouterr().out
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
+BAD = {
+    "bomb.xml": BOMB + citation(title="&b;"),
+    "external.xml": f'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>{citation(title="&e;")}',
+    "undefined.xml": citation(title="&hellip;"),
+    "empty.xml": "",
+    "empty.xml.gz": "",
+    "root.xml": "<rss><channel/></rss>",
+    "page.xml.gz": "<html><head><title>503</title></head></html>",
+    "truncated.xml.gz": article_set(citation(), citation(2))[:-120],
+    "truncated.xml": article_set(citation(), citation(2))[:-10],
+    "lines.jsonl": '{"title": "a", "abstract": "b"}\nnot JSON\n',
+    "empty.jsonl": "",
+    "letters.xml": citation(pmid="PMC1"),
+}
+
+
+@pytest.mark.parametrize("name", [*BAD, "cut.xml.gz", "damaged.xml.gz", "missing.xml", "sources.txt", "folder"])
+def test_bad_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    path = tmp_path / name
+    packed = gzip.compress(article_set(*(citation(n) for n in range(1, 300))).encode())
+    if name in BAD:
+        write(path, BAD[name])
+    elif name == "cut.xml.gz":
+        path.write_bytes(packed[:-20])
+    elif name == "damaged.xml.gz":
+        path.write_bytes(packed[:900] + bytes(range(200)) + packed[1100:])
+    elif name == "sources.txt":
+        path.write_text("x")
+    elif name == "folder":
+        path.mkdir()
+    sentence = fails(capsys, "corpus", "add", path, "--store", tmp_path / "store")
+    assert str(path) in sentence
+    assert not (tmp_path / "store").exists()
+
+
+def test_files_added_before_a_bad_one_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write(tmp_path / "good.xml", citation())
+    bad = write(tmp_path / "z.xml", "<rss/>")
+    sentence = fails(capsys, "corpus", "add", good, bad, "--store", tmp_path / "store")
+    assert "1 file added before it stays" in sentence
+    assert [path.name for path in (tmp_path / "store/parts").iterdir()] == ["good.parquet"]
+
+
+def test_all_paths_are_checked_before_any_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write(tmp_path / "good.xml", citation())
+    fails(capsys, "corpus", "add", good, tmp_path / "missing.xml", "--store", tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    for command in ("screen", "report"):
+        assert "corpus add" in fails(capsys, "corpus", command, "--store", store)
+    assert "file or folder" in fails(capsys, "corpus", "add", "--store", store)
+    run("corpus", "add", write(tmp_path / "a.xml", citation()), "--store", store)
+    assert "--min-words" in fails(capsys, "corpus", "screen", "--store", store, "--min-words", "-1")
+    assert "nosuch" in fails(capsys, "corpus", "screen", "--store", store, "--exclude-source", "nosuch")
+    pmids = write(tmp_path / "pmids", "1\nx\n")
+    assert "line 2" in fails(capsys, "corpus", "screen", "--store", store, "--exclude-pmids", pmids)
+    assert not (store / "screen.parquet").exists()
+
+
+def test_the_commands_import_nothing_heavy() -> None:
+    code = (
+        "import sys, pubmedbert.corpus.commands\n"
+        "print([name for name in ('lxml', 'duckdb', 'pyarrow', 'isal', 'numpy', 'rich.table') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

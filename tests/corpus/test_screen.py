@@ -1,0 +1,158 @@
+"""The screen and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from pubmedbert.corpus.report import show, summarize
+from pubmedbert.corpus.screen import REASONS, Settings, read_pmids, screen
+from pubmedbert.corpus.store import Store
+from pubmedbert.errors import InputError
+from tests.corpus.samples import article_set, citation, words, write, write_records
+
+
+def body(count: int, word: str = "word") -> str:
+    return f"<AbstractText>{words(count, word)}</AbstractText>"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A document for every reason, and for each pair of neighbouring reasons one that has both."""
+    structured = f'<AbstractText Label="AIM">{words(127, "aim")}</AbstractText><AbstractText>End.</AbstractText>'
+    xml = article_set(
+        citation(1, abstract=body(128)),
+        citation(2, abstract=body(127, "short")),
+        citation(3, abstract=""),
+        citation(4, abstract="", language="fre"),
+        citation(5, abstract=body(128, "mot"), language="fre", types=("Retracted Publication",)),
+        citation(6, abstract=body(128, "back"), types=("Journal Article", "Retracted Publication")),
+        citation(7, abstract=body(128, "seven")),
+        citation(8, title="a TITLE", abstract=body(128).upper().replace("ABSTRACTTEXT", "AbstractText")),
+        citation(9, abstract=structured, language="ENG"),
+        citation(10, abstract=body(128, "ten"), types=("Retraction of Publication",)),
+    )
+    made = Store(tmp_path / "store", create=True)
+    made.add(write(tmp_path / "pubmed26n0001.xml", xml))
+    made.add(
+        write_records(
+            tmp_path / "lines.jsonl",
+            {"pmid": 7, "title": "older", "abstract": words(200)},
+            {"pmid": 11, "title": "T", "abstract": words(130), "source": "elsewhere"},
+            {"pmid": 12, "title": "T", "abstract": words(131), "source": "here", "year": 1987},
+        )
+    )
+    return made
+
+
+def reasons(store: Store) -> dict[str, str]:
+    rows = duckdb.execute("SELECT doc_id, kept, reason FROM read_parquet(?)", [str(store.screen_file)]).fetchall()
+    assert all(kept == (reason == "") for _, kept, reason in rows)
+    return {doc: reason for doc, _, reason in rows}
+
+
+def test_every_reason_in_its_order(store: Store) -> None:
+    settings = Settings(exclude_pmids=frozenset({7, 11, 999}), exclude_sources=frozenset({"elsewhere"}))
+    assert screen(store, settings)
+    assert reasons(store) == {
+        "1": "",
+        "2": "short",
+        "3": "no-abstract",
+        "4": "no-abstract",
+        "5": "language",
+        "6": "retracted",
+        "7": "excluded-pmid",
+        "8": "duplicate",
+        "9": "",
+        "10": "",
+        "11": "excluded-source",
+        "12": "",
+    }
+    assert store.kept() == 4
+    assert [doc for doc, _, _ in store.texts()] == ["1", "10", "12", "9"]
+    assert set(reasons(store).values()) == {"", *REASONS}
+
+
+def test_the_file(store: Store) -> None:
+    screen(store, Settings())
+    table = pq.read_table(store.screen_file)
+    assert table.column_names == ["doc_id", "kept", "reason"]
+    names = table.column("doc_id").to_pylist()
+    assert names == sorted(names)
+    assert [path.name for path in store.folder.iterdir() if path.name.startswith(".")] == []
+
+
+def test_min_words(store: Store) -> None:
+    screen(store, Settings(min_words=127))
+    assert reasons(store)["2"] == ""
+    with pytest.raises(InputError, match="--min-words"):
+        Settings(min_words=-1)
+
+
+def test_unknown_sources_are_refused_and_the_old_screen_stays(store: Store) -> None:
+    screen(store, Settings())
+    before = store.screen_file.read_bytes()
+    with pytest.raises(InputError, match=r"elsewere.*elsewhere"):
+        screen(store, Settings(exclude_sources=frozenset({"elsewere"})))
+    assert store.screen_file.read_bytes() == before
+
+
+def test_a_damaged_screen_is_named(store: Store) -> None:
+    store.screen_file.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"screen\.parquet is damaged"):
+        store.kept()
+
+
+def test_pmid_files(tmp_path: Path) -> None:
+    assert read_pmids(write(tmp_path / "good", "\ufeff12\r\n\n 13 \n12\n")) == {12, 13}
+    for name, text in (("words", "12\nPMC13\n"), ("commas", "12,13"), ("negative", "-4")):
+        with pytest.raises(InputError, match=rf"{name}, line \d"):
+            read_pmids(write(tmp_path / name, text))
+    with pytest.raises(InputError, match="not a text file"):
+        read_pmids(write(tmp_path / "bytes", b"\xff\xfe"))
+    with pytest.raises(InputError, match="cannot read"):
+        read_pmids(tmp_path / "missing")
+
+
+def test_report(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    before = summarize(store)
+    assert before["screen"] is None
+    screen(store, Settings())
+    report = summarize(store)
+    assert json.loads(json.dumps(report)) == report
+    assert {key: report[key] for key in ("parts", "citations", "deletions", "deleted", "superseded", "live")} == {
+        "parts": 2,
+        "citations": 13,
+        "deletions": 0,
+        "deleted": 0,
+        "superseded": 1,
+        "live": 12,
+    }
+    assert report["with_abstract"] == 10
+    assert report["structured_share"] == 0.1
+    assert report["years"] == {"1987": 1, "2020": 10, "unknown": 1}
+    assert report["languages"] == {"eng": 10, "fre": 2}
+    assert report["publication_types"]["Retracted Publication"] == 2
+    assert report["sources"] == {"pubmed26n0001": 10, "elsewhere": 1, "here": 1}
+    kept = list(store.texts())
+    assert report["screen"]["kept"] == len(kept) == store.kept()
+    assert sum(report["screen"]["dropped"].values()) + len(kept) == report["live"]
+    assert report["screen"]["words"] == sum(len(f"{title} {abstract}".split()) for _, title, abstract in kept)
+    assert report["screen"]["characters"] == sum(len(title) + len(abstract) for _, title, abstract in kept)
+    show(report, "store")
+    show(before, "store")
+    shown = capsys.readouterr().out
+    assert "1987" in shown
+    assert "not screened" in shown
+
+
+def test_a_store_without_parts(tmp_path: Path) -> None:
+    (tmp_path / "store/parts").mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no part"):
+        screen(Store(tmp_path / "store"), Settings())
+    with pytest.raises(InputError, match="holds no part"):
+        summarize(Store(tmp_path / "store"))

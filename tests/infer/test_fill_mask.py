@@ -1,0 +1,227 @@
+"""FillMask answers what transformers' fill-mask pipeline answers."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import pipeline
+
+import pubmedbert
+from pubmedbert.errors import InputError
+from pubmedbert.infer import fill_mask as module
+from pubmedbert.infer.fill_mask import FillMask
+from pubmedbert.model import hf
+from tests.infer.conftest import TOKENIZER_FILES, outspoken
+
+TEXTS = [
+    "[MASK] is a tyrosine kinase inhibitor.",
+    "Don't STOP, please: the (IL-2) [MASK]'s 5' - 3' end, isn't it?",
+    "café NAÏVE ﬁne 药物 β-blocker\t[MASK]\n 😀 100% !",
+    "x[MASK]y",
+    "[MASK][MASK] and [MASK].",
+    "the [SEP] of [PAD] [PAD] [MASK] [UNK] [CLS]",
+    "[MASK]",
+]
+
+
+@cache
+def ours(folder: Path) -> FillMask:
+    return FillMask(folder)
+
+
+@cache
+def theirs(folder: Path) -> Any:
+    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        return pipeline("fill-mask", model=str(folder), device="cpu")
+
+
+def assert_same(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert_same(one, other)
+        return
+    assert list(found) == list(expected) == ["score", "token", "token_str", "sequence"]
+    assert [type(value) for value in found.values()] == [float, int, str, str]
+    assert found | {"score": 0} == expected | {"score": 0}
+    assert found["score"] == pytest.approx(expected["score"], rel=1e-4)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_one_text(large_vocabulary: Path, text: str) -> None:
+    assert_same(ours(large_vocabulary)(text), theirs(large_vocabulary)(text))
+    assert_same(ours(large_vocabulary)(text, top_k=50), theirs(large_vocabulary)(text, top_k=50))
+
+
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:2], TEXTS[:1], TEXTS[4:5]])
+def test_several_texts(large_vocabulary: Path, texts: list[str]) -> None:
+    assert_same(ours(large_vocabulary)(texts), theirs(large_vocabulary)(texts))
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ["imatinib"],
+        ["kinase", "is", "##mab", "."],
+        ["Kinase", "KINASE", "kinase", "  kinase "],
+        ["[SEP]", "[PAD]", "b"],
+    ],
+)
+@pytest.mark.parametrize("text", ["[MASK] is a kinase inhibitor.", "[MASK] is b [MASK]"])
+def test_targets(padded_vocabulary: Path, text: str, targets: list[str]) -> None:
+    expected = theirs(padded_vocabulary)(text, targets=targets)
+    assert_same(ours(padded_vocabulary)(text, targets=targets), expected)
+
+
+def test_a_target_may_be_a_plain_string(padded_vocabulary: Path) -> None:
+    fill = ours(padded_vocabulary)
+    assert fill("a [MASK]", targets="imatinib") == fill("a [MASK]", targets=["imatinib"])
+
+
+def test_fewer_targets_than_asked_for(padded_vocabulary: Path) -> None:
+    assert len(ours(padded_vocabulary)("a [MASK]", top_k=4, targets=["a", "b", "a"])) == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    parts=st.lists(st.text(max_size=12) | st.sampled_from(["[MASK]", "##", " n't ", " ' ", "[SEP]"]), max_size=6),
+    cut=st.integers(0, 6),
+)
+def test_any_text(large_vocabulary: Path, parts: list[str], cut: int) -> None:
+    text = "".join([*parts[:cut], "[MASK]", *parts[cut:]])
+    assert_same(ours(large_vocabulary)(text, top_k=3), theirs(large_vocabulary)(text, top_k=3))
+
+
+@pytest.mark.parametrize("tidy", [True, False])
+def test_spaces_as_tokenizer_config_asks(large_vocabulary: Path, tmp_path: Path, tidy: bool) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(large_vocabulary, folder)
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"clean_up_tokenization_spaces": tidy}))
+    text = "5 ' - 3 ' of [MASK] , we 've n't 's . x"
+    assert_same(FillMask(folder)(text), theirs(folder)(text))
+
+
+def test_a_vocabulary_file_alone_as_pubmedbert_is_published(large_vocabulary: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(large_vocabulary, folder)
+    for name in ("tokenizer.json", "special_tokens_map.json"):
+        (folder / name).unlink()
+    (folder / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    for text in TEXTS[:5]:
+        found = FillMask(folder)(text)
+        assert_same(found, ours(large_vocabulary)(text))
+        assert_same(found, theirs(folder)(text))
+
+
+def test_ids_without_a_piece_are_never_answered(padded_vocabulary: Path) -> None:
+    fill = ours(padded_vocabulary)
+    answers: Any = fill("the [MASK] is a", top_k=19)
+    assert sorted(answer["token"] for answer in answers) == list(range(19))
+    everything = theirs(padded_vocabulary)("the [MASK] is a", top_k=32)
+    known = [answer for answer in everything if answer["token"] < 19]
+    assert_same(answers, known)  # the scores, too: unknown ids keep their share of the probability
+    assert sum(answer["score"] for answer in answers) < 0.999
+    with pytest.raises(InputError, match=r"top_k must be from 1 to 19"):
+        fill("the [MASK] is a", top_k=20)
+
+
+def test_answers_do_not_depend_on_company(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"a {'b ' * (7 * n % 13)}[MASK] {'[MASK] ' * (n % 3)}" for n in range(40)]
+    fill = FillMask(padded_vocabulary)
+    alone = [fill(text) for text in texts]
+    assert_same(fill(texts), alone)
+    monkeypatch.setattr(module, "PACK_TOKENS", 30)
+    assert_same(fill(texts), alone)
+    monkeypatch.setattr(module, "PACK_TOKENS", 10_000)
+    monkeypatch.setattr(module, "PACK_MASKS", 2)
+    assert_same(fill(texts), alone)
+    assert fill([]) == []
+
+
+class Flat:
+    """An engine for which all pieces are alike."""
+
+    vocab_size, max_positions = 32, 64
+
+    def logits(self, rows: list[list[int]], where: list[list[int]]) -> Any:
+        return np.full((sum(map(len, where)), 32), 1e4, dtype=np.float32)
+
+
+def test_equal_scores_come_in_the_order_of_ids(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TorchEngine", lambda folder: Flat())
+    answers: Any = FillMask(padded_vocabulary)("a [MASK]", top_k=3)
+    assert [(answer["token"], answer["score"]) for answer in answers] == [(0, 1 / 32), (1, 1 / 32), (2, 1 / 32)]
+
+
+def test_the_public_name(padded_vocabulary: Path) -> None:
+    assert pubmedbert.FillMask is FillMask
+    assert len(pubmedbert.FillMask(str(padded_vocabulary))("a [MASK]")) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("imatinib is a", r"'imatinib is a' has no \[MASK\]; write \[MASK\] in place of a word"),
+        ("[mask] is a", r"has no \[MASK\]; write \[MASK\] for '\[mask\]'"),
+        ("<mask> is a", r"write \[MASK\] for '<mask>'"),
+        ("[ Mask ] is a", r"write \[MASK\] for '\[ Mask \]'"),
+        ("", "the text '' is empty"),
+        (" \n\t", "is empty"),
+        ("a \ud800 [MASK]", "is not valid Unicode"),
+        ("[MASK]" + " a" * 62, r"is too long: 65 word pieces with \[CLS\] and \[SEP\], the model reads at most 64"),
+        ("b" * 500, r"'b{59}…' has no"),
+    ],
+)
+def test_texts_that_cannot_be_filled(padded_vocabulary: Path, text: str, match: str) -> None:
+    with pytest.raises(InputError, match=match) as caught:
+        ours(padded_vocabulary)(["a [MASK]", text])
+    assert "\n" not in str(caught.value)
+
+
+def test_the_longest_text_is_filled(padded_vocabulary: Path) -> None:
+    assert len(ours(padded_vocabulary)("[MASK]" + " a" * 61)) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"top_k": 0}, "top_k must be from 1 to 19"),
+        ({"top_k": -1}, "top_k must be from 1"),
+        ({"targets": []}, "targets is empty"),
+        ({"targets": ["bcb"]}, r"target 'bcb' must be one word piece .* but it is 3: b ##c ##b"),
+        ({"targets": ["a", "kinase inhibitor"]}, "it is 2: kinase inhibitor"),
+        ({"targets": ["☃"]}, "target '☃' is unknown"),
+        ({"targets": [" "]}, "it is empty"),
+        ({"targets": ["\udcff"]}, "is not valid Unicode"),
+    ],
+)
+def test_options_that_make_no_sense(padded_vocabulary: Path, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        ours(padded_vocabulary)("a [MASK]", **options)
+
+
+def test_tokenizers_that_do_not_fit(padded_vocabulary: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(padded_vocabulary, folder)
+    hf.save(outspoken(18), folder)
+    with pytest.raises(InputError, match="tokenizer has 19 entries, the model's vocabulary only 18"):
+        FillMask(folder)
+    for name in TOKENIZER_FILES:
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"holds neither tokenizer\.json nor vocab\.txt"):
+        FillMask(folder)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
+    with pytest.raises(InputError, match=r"lacks \[MASK\]"):
+        FillMask(folder)

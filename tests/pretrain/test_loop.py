@@ -1,0 +1,245 @@
+"""The loop from outside: what it writes, that it learns, and that nothing can make it lose or change a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pubmedbert.cli import main
+from pubmedbert.errors import InputError
+from pubmedbert.pretrain.loop import pretrain
+from pubmedbert.pretrain.recipe import Recipe, load_recipe
+from tests.pretrain.conftest import make_shards, metrics
+
+SMALL = Recipe(
+    size="tiny",
+    length=32,
+    max_positions=64,
+    rows=16,
+    pack_tokens=256,
+    steps=12,
+    lr=2e-3,
+    evaluate_every=5,
+    checkpoint_every=4,
+)
+GOLDEN = Path(__file__).parents[1] / "golden" / "pretrain-tiny.json"
+
+
+def settings(recipe: Recipe) -> list[str]:
+    """The recipe as command-line overrides of `mini`."""
+    return [part for line in recipe.toml().splitlines() for part in ("--set", line)]
+
+
+@pytest.fixture(scope="module")
+def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    pretrain(SMALL, shards, run)
+    return run
+
+
+def test_metrics_have_a_line_for_each_step_and_evaluation(finished: Path) -> None:
+    lines = metrics(finished)
+    steps = [line for line in lines if "loss" in line]
+    assert [line["step"] for line in steps] == list(range(1, 13))
+    assert all(set(line) == {"step", "tokens", "loss", "lr", "grad_norm", "unigram_loss"} for line in steps)
+    evaluations = [line for line in lines if "eval_loss" in line]
+    assert [line["step"] for line in evaluations] == [0, 5, 10, 12]
+    assert all(
+        set(line) == {"step", "tokens", "eval_loss", "eval_accuracy", "unigram_loss", "masks"} for line in evaluations
+    )
+    assert len({line["masks"] for line in evaluations}) == 1, "evaluation masks are frozen"
+
+
+def test_the_run_leaves_its_settings_checkpoints_tokenizer_and_report(finished: Path) -> None:
+    assert load_recipe("mini", settings(SMALL)) == SMALL
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-12", "step-8"]
+    assert (finished / "tokenizer" / "vocab.txt").exists()
+    page = (finished / "report.html").read_text()
+    assert "<svg" in page
+    assert "held-out" in page
+    assert not [path for path in finished.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_a_finished_run_is_left_as_it_is(finished: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (finished / "metrics.jsonl").read_bytes()
+    pretrain(SMALL, shards, finished)
+    assert (finished / "metrics.jsonl").read_bytes() == before
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_the_same_seed_gives_the_same_bits(finished: Path, shards: Path, tmp_path: Path) -> None:
+    pretrain(SMALL, shards, tmp_path / "again")
+    assert metrics(tmp_path / "again") == metrics(finished)
+    weights = "checkpoints/step-12/model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_golden_losses(finished: Path) -> None:
+    found = [line["loss"] for line in metrics(finished) if "loss" in line]
+    if os.environ.get("PUBMEDBERT_GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(found, indent=0) + "\n")
+    assert found == pytest.approx(json.loads(GOLDEN.read_text()), abs=2e-3)
+
+
+def test_context_is_learned(shards: Path, tmp_path: Path) -> None:
+    recipe = Recipe(
+        size="tiny", length=32, max_positions=32, rows=64, steps=150, lr=4e-3, dropout=0.0, attention_dropout=0.0
+    )
+    pretrain(recipe, shards, tmp_path / "run")
+    last = metrics(tmp_path / "run")[-1]
+    assert isinstance(last["eval_loss"], float)
+    assert isinstance(last["unigram_loss"], float)
+    assert last["eval_loss"] < last["unigram_loss"] - 1.0
+
+
+def start(shards: Path, run: Path, recipe: Recipe) -> subprocess.Popen[bytes]:
+    tokens = ["pretrain", "--recipe", "mini", "--shards", str(shards), "--out", str(run), *settings(recipe)]
+    code = f"from pubmedbert.cli import main; main({tokens!r})"
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def wait_for_lines(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    path = run / "metrics.jsonl"
+    while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < count):
+        time.sleep(0.01)
+
+
+def test_kill_9_at_random_steps_changes_nothing(shards: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**{**SMALL.__dict__, "steps": 30, "checkpoint_every": 3, "evaluate_every": 7})
+    pretrain(recipe, shards, tmp_path / "whole")
+    run = tmp_path / "killed"
+    seed = random.randrange(10**6)
+    rng = random.Random(seed)
+    for target in sorted(rng.sample(range(1, 30), 3)):
+        process = start(shards, run, recipe)
+        wait_for_lines(run, process, target)
+        time.sleep(rng.random() * 0.05)
+        process.kill()
+        process.wait()
+    assert start(shards, run, recipe).wait() == 0
+    assert metrics(run) == metrics(tmp_path / "whole"), f"kills drawn with seed {seed}"
+    weights = "checkpoints/step-30/model.safetensors"
+    assert (run / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+
+
+def test_sigterm_saves_and_exits_well(shards: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**{**SMALL.__dict__, "steps": 100_000, "checkpoint_every": 100_000, "evaluate_every": 100_000})
+    run = tmp_path / "run"
+    process = start(shards, run, recipe)
+    wait_for_lines(run, process, 4)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    done = metrics(run)[-1]["step"]
+    assert (run / "checkpoints" / f"step-{done}" / "state.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "state"])
+def test_a_damaged_newest_checkpoint_falls_back(
+    damage: str, shards: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    pretrain(SMALL, shards, run)
+    newest = run / "checkpoints" / "step-12"
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    if damage == "cut":
+        weights.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        content[-5] ^= 1
+        weights.write_bytes(content)
+    else:
+        (newest / "state.json").unlink()
+    pretrain(SMALL, shards, run)
+    assert "damaged" in capsys.readouterr().err
+    assert metrics(run) == metrics(finished)
+
+
+def test_no_intact_checkpoint_is_an_error_not_a_new_start(shards: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pretrain(SMALL, shards, run)
+    for state in run.rglob("state.json"):
+        state.unlink()
+    with pytest.raises(InputError, match="none of the 2 checkpoints"):
+        pretrain(SMALL, shards, run)
+
+
+def test_a_half_written_metrics_line_is_dropped(shards: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    pretrain(SMALL, shards, run)
+    weights = run / "checkpoints" / "step-12"
+    for path in weights.iterdir():
+        path.unlink()
+    weights.rmdir()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 13, "tok')
+    pretrain(SMALL, shards, run)
+    assert metrics(run) == metrics(finished)
+
+
+def test_gradient_accumulation_gives_the_gradients_of_the_whole_step(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
+    plain = Recipe(**{**SMALL.__dict__, "dropout": 0.0, "attention_dropout": 0.0, "pack_tokens": 4096})
+    parts = Recipe(**{**plain.__dict__, "pack_tokens": 40})
+    pretrain(plain, shards, tmp_path / "plain")
+    pretrain(parts, shards, tmp_path / "parts")
+    for one, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "parts"), strict=True):
+        for key in one.keys() & {"loss", "grad_norm", "eval_loss"}:
+            assert one[key] == pytest.approx(other[key], rel=2e-4)
+
+
+def test_a_non_finite_gradient_stops_with_a_sentence(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(InputError, match=r"gradient of step 1 is not finite; lower lr"):
+        pretrain(SMALL, shards, tmp_path / "run")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *tokens: object) -> str:
+    """Run the command line, which must print one sentence and exit with 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(token) for token in tokens])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+def test_other_settings_or_shards_are_refused(
+    finished: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = Recipe(**{**SMALL.__dict__, "lr": 1e-3})
+    tokens = ("pretrain", "--recipe", "mini", "--out", finished)
+    error = fails(capsys, *tokens, "--shards", shards, *settings(changed))
+    assert "lr = 0.002, now it is 0.001" in error
+    others = make_shards(tmp_path, documents=300)
+    assert "other shards" in fails(capsys, *tokens, "--shards", others, *settings(SMALL))
+
+
+def test_wrong_folders_and_recipes_are_one_sentence(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert "holds no shards" in fails(capsys, "pretrain", "--recipe", "mini", "--shards", tmp_path, "--out", out)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("learning_rate = 1\n")
+    error = fails(capsys, "pretrain", "--recipe", wrong, "--shards", shards, "--out", out)
+    assert "unknown setting 'learning_rate'" in error
+    assert not out.exists()
+    occupied = tmp_path / "occupied"
+    occupied.mkdir()
+    (occupied / "letter.txt").write_text("mine")
+    assert "choose another --out" in fails(
+        capsys, "pretrain", "--recipe", "mini", "--shards", shards, "--out", occupied
+    )
+    assert [path.name for path in occupied.iterdir()] == ["letter.txt"]

@@ -1,0 +1,168 @@
+"""Recipes, schedule, optimizer, objective and evaluation, each on its own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, BertForMaskedLM
+
+from pubmedbert.cli import main
+from pubmedbert.errors import InputError
+from pubmedbert.model import hf
+from pubmedbert.model.config import SIZES, config_to_hf
+from pubmedbert.model.encoder import initialise
+from pubmedbert.model.flops import training_flops
+from pubmedbert.model.heads import Bert
+from pubmedbert.pretrain.feed import feed, fingerprint
+from pubmedbert.pretrain.objective import masked_loss, unigram_loss
+from pubmedbert.pretrain.optimizer import adamw, learning_rate
+from pubmedbert.pretrain.recipe import RECIPES, Recipe, load_recipe
+from pubmedbert.shards.read import open_shards
+
+TINY = Recipe(size="tiny", length=32, max_positions=64, rows=8, pack_tokens=128, dropout=0.0, attention_dropout=0.0)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_package_loads_and_round_trips(path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(path.stem)
+    copy = tmp_path / "copy.toml"
+    copy.write_text(recipe.toml())
+    assert load_recipe(str(copy)) == recipe
+
+
+def test_overrides_win_and_text_needs_no_quotes() -> None:
+    recipe = load_recipe("mini", ["size=tiny", "lr=1e-4", "steps = 7"])
+    assert (recipe.size, recipe.lr, recipe.steps) == ("tiny", 1e-4, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("size=huge", "size must be one of tiny, mini"),
+        ("steps=0", "steps must be from 1"),
+        ("steps=1.5", "steps must be a whole number"),
+        ("steps=true", "steps must be a whole number"),
+        ("lr=fast", "lr must be a number"),
+        ("length=600", "length must be from 4 to 512"),
+        ("pack_tokens=64", "pack_tokens must be from 128"),
+        ("mask_share=1.0", "mask_share must be from"),
+        ("nonsense=1", "unknown setting 'nonsense'"),
+        ("steps", "--set takes key=value"),
+    ],
+)
+def test_bad_settings_are_named(override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_recipe("mini", [override])
+
+
+def test_no_recipe_and_no_toml(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no recipe 'nothing'.*mini"):
+        load_recipe("nothing")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("steps = = 3")
+    with pytest.raises(InputError, match="is not TOML"):
+        load_recipe(str(broken))
+
+
+@given(st.integers(1, 500), st.floats(0, 1))
+def test_learning_rate_rises_and_falls_linearly(steps: int, warmup: float) -> None:
+    recipe = Recipe(steps=steps, warmup=warmup, lr=1e-3)
+    rates = [learning_rate(recipe, step) for step in range(steps)]
+    assert all(0 < rate <= 1e-3 * (1 + 1e-9) for rate in rates)
+    top = int(np.argmax(rates))
+    assert all(np.diff(rates[: top + 1]) > 0)
+    assert all(np.diff(rates[top:]) <= 0)
+    if warmup < 1 and steps > 1 / (1 - warmup):
+        assert learning_rate(recipe, steps) == pytest.approx(0, abs=1e-12)
+
+
+def test_decay_leaves_biases_and_norms_alone() -> None:
+    model = Bert(replace(SIZES["tiny"], vocab_size=50))
+    decayed, spared = adamw(model, TINY).param_groups
+    assert all(p.ndim >= 2 for p in decayed["params"])
+    assert all(p.ndim < 2 for p in spared["params"])
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (TINY.weight_decay, 0.0)
+    assert sum(len(group["params"]) for group in (decayed, spared)) == len(list(model.parameters()))
+
+
+def test_loss_and_gradients_equal_those_of_transformers(shards: Path) -> None:
+    opened = open_shards(shards)
+    config = TINY.model(opened.meta.vocab_size, 0)
+    model = Bert(config)
+    initialise(model, config, seed=3)
+    pack = max(feed(opened, "train", TINY).step(0), key=lambda part: len(part.lengths))
+    loss, right = masked_loss(model, pack)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    values = {key: value for key, value in config_to_hf(config).items() if key != "architectures"}
+    theirs = BertForMaskedLM(BertConfig(**values, attn_implementation="eager"))
+    theirs.load_state_dict(hf.state_to_hf(model), strict=False)
+    longest = max(pack.lengths)
+    ids = torch.zeros(len(pack.lengths), longest, dtype=torch.long)
+    labels = torch.full_like(ids, -100)
+    attention = torch.zeros_like(ids)
+    flat = torch.full((len(pack.tokens),), -100)
+    flat[torch.from_numpy(pack.where)] = torch.from_numpy(pack.labels)
+    first = 0
+    for row, length in enumerate(pack.lengths):
+        ids[row, :length] = torch.from_numpy(pack.tokens[first : first + length])
+        labels[row, :length] = flat[first : first + length]
+        attention[row, :length] = 1
+        first += length
+    answer = theirs(input_ids=ids, attention_mask=attention, labels=labels)
+    (answer.loss * len(pack.where)).backward()
+    assert loss.item() == pytest.approx(answer.loss.item() * len(pack.where), rel=1e-5)
+    assert 0 <= int(right) <= len(pack.where)
+    ours = dict(model.named_parameters())["encoder.embeddings.words.weight"].grad
+    other = theirs.bert.embeddings.word_embeddings.weight.grad
+    assert ours is not None
+    assert torch.allclose(ours, other, atol=1e-4)
+
+
+def test_unigram_loss_is_the_cross_entropy_of_the_counts(shards: Path) -> None:
+    opened = open_shards(shards)
+    packs = feed(opened, "heldout", TINY).frozen()
+    labels = np.concatenate([pack.labels for pack in packs])
+    shares = (opened.unigram + 1) / (opened.unigram + 1).sum()
+    assert unigram_loss(opened.unigram, packs) == pytest.approx(-np.mean([np.log(shares[i]) for i in labels]))
+
+
+def test_steps_cross_epochs_and_read_every_row_equally_often(shards: Path) -> None:
+    opened = open_shards(shards)
+    run = feed(opened, "train", replace(TINY, rows=100))
+    rows = len(run.table)
+    steps = -(-3 * rows // 100)
+    seen = sum(len(pack.lengths) for step in range(steps) for pack in run.step(step))
+    assert seen == steps * 100
+    assert fingerprint(run.step(5)) == fingerprint(feed(opened, "train", replace(TINY, rows=100)).step(5))
+    assert fingerprint(run.step(5)) != fingerprint(run.step(6))
+
+
+def test_flops_of_a_layer_counted_by_hand() -> None:
+    config = replace(SIZES["tiny"], layers=1, vocab_size=10)
+    forward = 2 * 8 * (3 * 128 * 128 + 128 * 128 + 2 * 128 * 512)  # projections of 8 tokens
+    forward += 2 * 2 * 128 * (3 * 3 + 5 * 5)  # scores and mixing of rows of 3 and 5
+    forward += 2 * 2 * (128 * 128 + 128 * 10)  # the head at 2 positions
+    assert training_flops(config, [3, 5], 2) == 3 * forward
+
+
+def test_evaluate_command_repeats_the_runs_last_evaluation(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = ["--shards", str(shards), "--set", "size=tiny", "--set", "steps=3", "--set", "length=32"]
+    main(["pretrain", "--recipe", "mini", "--out", str(tmp_path / "run"), *tokens, "--set", "pack_tokens=512"])
+    main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")])
+    capsys.readouterr()
+    main(["evaluate", "--model", str(tmp_path / "model"), "--shards", str(shards), "--length", "32", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert result["masks"] == last["masks"]
+    assert result["eval_loss"] == pytest.approx(last["eval_loss"], abs=1e-5)
+    assert result["eval_accuracy"] == pytest.approx(last["eval_accuracy"])

@@ -1,0 +1,205 @@
+"""Segments, order, masks and packs: properties, not examples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pubmedbert.shards.samples import Ints, Special, batches, mask, order, pack, segments
+
+V = 1000
+CLS, SEP, MASK = 2, 3, 4
+
+
+def special(seed: int = 0) -> Special:
+    """A vocabulary in which about a third of the pieces continue a word."""
+    continuation = np.random.default_rng(seed).random(V) < 1 / 3
+    continuation[:5] = False
+    return Special(CLS, SEP, MASK, continuation, np.arange(5, V))
+
+
+def rows_of(lengths: list[int], seed: int) -> Ints:
+    """Framed rows of random ordinary pieces."""
+    rng = np.random.default_rng(seed)
+    rows = [np.concatenate([[CLS], rng.integers(5, V, length - 2), [SEP]]) for length in lengths]
+    return np.concatenate(rows).astype(np.int64)
+
+
+def words(row: Ints, kinds: Special) -> list[list[int]]:
+    """Independent reading of a row's words: places of each, [CLS] and [SEP] left out."""
+    found: list[list[int]] = []
+    for place in range(1, len(row) - 1):
+        if place == 1 or not kinds.continuation[row[place]]:
+            found.append([])
+        found[-1].append(place)
+    return found
+
+
+lengths_of_rows = st.lists(st.integers(2, 60), min_size=1, max_size=12)
+seeds = st.integers(0, 2**31)
+
+
+@given(lengths_of_rows, seeds, seeds, st.integers(0, 100))
+@settings(deadline=None)
+def test_masks_are_whole_words_and_never_special(lengths: list[int], seed: int, text: int, epoch: int) -> None:
+    kinds = special(text)
+    tokens = rows_of(lengths, text)
+    samples = np.arange(len(lengths))
+    masked, where = mask(tokens, lengths, samples, kinds, seed, epoch)
+    chosen = set(where.tolist())
+    assert sorted(chosen) == where.tolist()
+    first = 0
+    for length in lengths:
+        for word in words(tokens[first : first + length], kinds):
+            picked = {first + place in chosen for place in word}
+            assert len(picked) == 1, "a word is masked whole or not at all"
+        first += length
+    assert not np.isin(tokens[where], [CLS, SEP]).any()
+    untouched = np.setdiff1d(np.arange(len(tokens)), where)
+    assert (masked[untouched] == tokens[untouched]).all()
+    drawn = masked[where]
+    assert (np.isin(drawn, kinds.replacements) | (drawn == MASK)).all()
+
+
+@given(lengths_of_rows, seeds, st.integers(0, 50), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_a_rows_mask_depends_on_nothing_but_its_number(
+    lengths: list[int], seed: int, epoch: int, random: object
+) -> None:
+    kinds = special()
+    rng = np.random.default_rng(seed % 1000)
+    numbers = rng.choice(10**9, len(lengths), replace=False)
+    rows = [rows_of([length], int(number)) for length, number in zip(lengths, numbers, strict=True)]
+    masked, where = mask(np.concatenate(rows), lengths, numbers, kinds, seed, epoch)
+    first = 0
+    for row, length, number in zip(rows, lengths, numbers, strict=True):
+        alone, alone_where = mask(row, [length], np.array([number]), kinds, seed, epoch)
+        assert (masked[first : first + length] == alone).all()
+        inside = where[(where >= first) & (where < first + length)] - first
+        assert inside.tolist() == alone_where.tolist()
+        first += length
+
+
+@pytest.mark.parametrize("length", [8, 25, 128])
+def test_masked_share_and_actions_over_10000_rows(length: int) -> None:
+    kinds = special()
+    lengths = [length] * 10_000
+    tokens = rows_of(lengths, 1)
+    masked, where = mask(tokens, lengths, np.arange(10_000), kinds, seed=3, epoch=0)
+    inner = 10_000 * (length - 2)
+    assert len(where) / inner == pytest.approx(0.15, abs=0.002)
+    is_mask = masked[where] == MASK
+    kept = masked[where] == tokens[where]
+    assert is_mask.mean() == pytest.approx(0.8, abs=0.015)
+    assert kept.mean() == pytest.approx(0.1, abs=0.015)
+    drawn = masked[where][~is_mask & ~kept]
+    assert len(np.unique(drawn)) > 0.5 * min(len(drawn), V - 5), "replacements come from the whole vocabulary"
+
+
+def test_masks_differ_between_seeds_epochs_and_samples() -> None:
+    kinds = special()
+    tokens = rows_of([100], 0)
+    base = mask(tokens, [100], np.array([7]), kinds, 1, 1)[1].tolist()
+    for number, seed, epoch in ((8, 1, 1), (7, 2, 1), (7, 1, 2)):
+        assert mask(tokens, [100], np.array([number]), kinds, seed, epoch)[1].tolist() != base
+
+
+def test_every_place_is_masked_equally_often() -> None:
+    kinds = special()
+    kinds = Special(CLS, SEP, MASK, np.zeros(V, bool), kinds.replacements)  # all words of one piece
+    tokens = rows_of([22] * 1, 0)
+    hits = np.zeros(22)
+    many = np.tile(tokens, 20_000)
+    _, where = mask(many, [22] * 20_000, np.arange(20_000), kinds, 0, 0)
+    np.add.at(hits, where % 22, 1)
+    assert hits[[0, 21]].sum() == 0
+    assert hits[1:21] / 20_000 == pytest.approx(np.full(20, 0.15), abs=0.01)
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> tuple[Ints, Ints]:
+    """Document and sentence offsets: every document has sentences, every sentence tokens."""
+    sizes = draw(st.lists(st.lists(st.integers(1, 40), min_size=1, max_size=8), min_size=1, max_size=15))
+    documents = np.cumsum([0] + [sum(document) for document in sizes])
+    sentences = np.cumsum([0] + [sentence for document in sizes for sentence in document])
+    return documents.astype(np.int64), sentences.astype(np.int64)
+
+
+@given(corpora(), st.integers(1, 50))
+@settings(deadline=None)
+def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, Ints], longest: int) -> None:
+    documents, sentences = corpus
+    table = segments(documents, sentences, longest)
+    assert table[0, 0] == 0
+    assert table[-1, 1] == documents[-1]
+    assert (table[1:, 0] == table[:-1, 1]).all(), "nothing is lost and nothing is read twice"
+    assert (table[:, 1] - table[:, 0]).max() <= longest
+    starts = set(documents.tolist())
+    boundaries = set(sentences.tolist())
+    for first, end in table.tolist():
+        assert not any(first < start < end for start in starts)
+        if end not in boundaries:
+            assert end - first == longest, "only a sentence that does not fit is cut"
+        elif end not in starts:
+            following = min(b for b in boundaries if b > end)
+            assert following - first > longest, "another sentence would have fitted"
+
+
+def test_segments_refuse_no_room() -> None:
+    with pytest.raises(ValueError, match="at least one word piece"):
+        segments(np.array([0, 1]), np.array([0, 1]), 0)
+
+
+@given(st.integers(1, 3000), seeds, st.integers(0, 20))
+@settings(deadline=None)
+def test_order_is_a_permutation_that_changes_with_the_epoch(count: int, seed: int, epoch: int) -> None:
+    found = order(count, seed, epoch)
+    assert np.array_equal(np.sort(found), np.arange(count))
+    assert np.array_equal(found, order(count, seed, epoch))
+    if count > 20:
+        assert not np.array_equal(found, order(count, seed, epoch + 1))
+        assert not np.array_equal(found, order(count, seed + 1, epoch))
+
+
+@given(corpora(), st.integers(3, 30), seeds, st.integers(8, 200))
+@settings(deadline=None)
+def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
+    corpus: tuple[Ints, Ints], longest: int, seed: int, room: int
+) -> None:
+    documents, sentences = corpus
+    kinds = special()
+    tokens = np.random.default_rng(seed % 1000).integers(5, V, documents[-1]).astype(np.uint16)
+    table = segments(documents, sentences, longest)
+    samples = order(len(table), seed, 0)
+    parts = list(batches(table, samples, room))
+    assert sorted(np.concatenate(parts).tolist()) == sorted(samples.tolist())
+
+    def rows(groups: list[Ints]) -> list[tuple[list[int], list[int]]]:
+        found = []
+        for group in groups:
+            one = pack(tokens, table, group, kinds, seed, 0)
+            assert len(group) == 1 or len(one.tokens) <= room or groups != parts
+            assert one.lengths == sorted(one.lengths)
+            assert (one.positions[np.cumsum([0, *one.lengths[:-1]])] == 0).all()
+            first = 0
+            for length in one.lengths:
+                inside = (one.where >= first) & (one.where < first + length)
+                original = one.tokens.copy()
+                original[one.where] = one.labels
+                found.append((original[first : first + length].tolist(), (one.where[inside] - first).tolist()))
+                first += length
+        return sorted(found)
+
+    assert rows(parts) == rows([samples]), "memory-sized packs hold the rows and masks of the whole step"
+
+
+def test_pack_frames_the_text_of_its_segment() -> None:
+    tokens = np.arange(10, 30).astype(np.uint16)
+    table = np.array([[0, 5], [5, 12], [12, 20]])
+    one = pack(tokens, table, np.array([2, 0]), special(), 0, 0)
+    restored = one.tokens.copy()
+    restored[one.where] = one.labels
+    assert restored.tolist() == [CLS, *range(10, 15), SEP, CLS, *range(22, 30), SEP]
+    assert one.lengths == [7, 10]

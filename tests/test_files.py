@@ -1,0 +1,101 @@
+"""Files appear whole or not at all, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pubmedbert.errors import InputError
+from pubmedbert.files import atomic_file, atomic_folder, read_json, sha256, write_json, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file.txt"
+    write_text(target, "old")
+    with pytest.raises(RuntimeError), atomic_file(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert names(target.parent) == ["file.txt"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    with atomic_folder(target) as temporary:
+        (temporary / "one").write_text("1")
+    with pytest.raises(RuntimeError), atomic_folder(target) as temporary:
+        (temporary / "two").write_text("2")
+        raise RuntimeError
+    assert names(target) == ["one"]
+    with atomic_folder(target) as temporary:
+        (temporary / "two").write_text("2")
+    assert names(target) == ["two"]
+    assert names(tmp_path) == ["folder"]
+
+
+def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from pubmedbert.files import atomic_file, atomic_folder\n"
+        "with atomic_file(Path(sys.argv[1]) / 'file') as file, atomic_folder(Path(sys.argv[1]) / 'folder') as folder:\n"
+        "    file.write_text('half'); (folder / 'one').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
+    assert len(names(tmp_path)) == 2
+    assert all(name.startswith(".") for name in names(tmp_path))
+    write_text(tmp_path / "file", "whole")
+    with atomic_folder(tmp_path / "folder"):
+        pass
+    assert names(tmp_path) == ["file", "folder"]
+
+
+def test_a_folder_set_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    finished = subprocess.Popen([sys.executable, "-c", ""])
+    finished.wait()
+    aside = tmp_path / f".folder.{finished.pid}.old"
+    aside.mkdir()
+    (aside / "precious").write_text("1")
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "folder"):
+        raise RuntimeError
+    assert names(tmp_path / "folder") == ["precious"]
+
+
+def test_files_of_living_processes_stay(tmp_path: Path) -> None:
+    other = tmp_path / f".file.{os.getppid()}.tmp"
+    other.write_text("theirs")
+    write_text(tmp_path / "file", "ours")
+    assert names(tmp_path) == [other.name, "file"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"cannot write .*file: No space left on device"),
+        atomic_file(tmp_path / "file") as temporary,
+    ):
+        temporary.write_text("half")
+        with open("/dev/full", "w") as full:  # noqa: PTH123
+            full.write("x")
+    assert names(tmp_path) == []
+
+
+def test_json_errors_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(InputError, match=r"cannot read .*a\.json: No such file"):
+        read_json(path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        read_json(path)
+    path.write_text("[1]")
+    with pytest.raises(InputError, match="must hold a JSON object, not list"):
+        read_json(path)
+    write_json(path, {"µ": 1})
+    assert read_json(path) == {"µ": 1}
+    with pytest.raises(InputError, match="cannot read"):
+        sha256(tmp_path / "nothing")
