@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Small tensors on several threads, beside other tests, wait more than they compute. Set before torch is imported, and
+# inherited by the processes that tests start: the same number of threads everywhere means the same bits.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:

@@ -120,6 +120,7 @@ def test_deletions(tmp_path: Path) -> None:
         ("[Not Available].", "Autre titre."),
         ("", "Autre titre."),
         ("[]", "Autre titre."),
+        ("[].", "Autre titre."),
     ],
 )
 def test_titles(tmp_path: Path, title: str, wanted: str) -> None:
@@ -143,7 +144,7 @@ def test_structured_abstract(tmp_path: Path) -> None:
     assert row.abstract == "BACKGROUND: We ask. We wait. We end."
     assert row.sections == [
         Section("BACKGROUND", "BACKGROUND", "We ask."),
-        Section("", "UNASSIGNED", "We wait."),
+        Section("UNLABELLED", "UNASSIGNED", "We wait."),
         Section("", "", "We end."),
     ]
 

@@ -70,18 +70,26 @@ def test_counts_equal_the_manifest(
     assert len(files) == 246
     for name, row in manifest.items():
         described = [item for item in files[name] if not item.deleted]
+        nodes = list(trees[name].iter(CITATION))
         books = {node.findtext("PMID") for node in trees[name].iter("BookDocument")}
         citations = [item for item in described if item.doc_id not in books]
-        vernacular = sum(bool(visible(node.find("Article/VernacularTitle"))) for node in trees[name].iter(CITATION))
-        untitled = sum(not visible(node.find("Article/ArticleTitle")) for node in trees[name].iter(CITATION))
-        languages = [[code.text for code in node.iterfind("Article/Language")] for node in trees[name].iter(CITATION)]
+        vernacular = sum(node.find(".//VernacularTitle") is not None for node in nodes)
+        untitled = sum(not visible(node.find("Article/ArticleTitle")) for node in nodes)
+        languages = [[code.text for code in node.iterfind("Article/Language")] for node in nodes]
         assert [item.languages for item in citations] == [
             [(code or "").lower() for code in codes] for codes in languages
         ]
+        labels = [
+            [part.get("Label") for part in node.iterfind("Article/Abstract/AbstractText") if visible(part)]
+            for node in nodes
+        ]
+        assert [[part.label for part in item.sections if part.label] for item in citations] == [
+            [label for label in node if label] for node in labels
+        ]
         counted = {
             "citations": len(citations),
-            "no_abstract": sum(node.find("Article/Abstract") is None for node in trees[name].iter(CITATION)),
-            "labelled_abstract": sum(any(part.label for part in item.sections) for item in citations),
+            "no_abstract": sum(node.find("Article/Abstract") is None for node in nodes),
+            "labelled_abstract": sum(node.find("Article/Abstract/AbstractText[@Label]") is not None for node in nodes),
             "other_abstract": sum(bool(item.other_abstracts) for item in citations),
             "non_english": sum(codes != ["eng"] for codes in languages),
             "vernacular_title": vernacular,

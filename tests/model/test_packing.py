@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pubmedbert.model.attention import packed_attention
+from pubmedbert.model.config import SIZES
 from tests.model.reference import SMALL, furthest, our_logits, our_model, some_rows
 
 lengths = st.lists(st.integers(1, SMALL.max_positions), min_size=2, max_size=6)
@@ -35,6 +38,17 @@ def test_the_order_of_a_pack_does_not_matter(lengths: list[int], order: object) 
     expected = our_logits(model, rows)
     found = our_logits(model, [rows[place] for place in places])
     assert furthest(found, [expected[place] for place in places]) < 1e-5
+
+
+def test_threads_leak_nothing_either() -> None:
+    torch.set_num_threads(2)
+    config = replace(SIZES["mini"], vocab_size=1000)
+    model = our_model(config)
+    rows = some_rows(config, [128, 128, 128, 257])
+    before = our_logits(model, rows)
+    rows[1] = some_rows(config, [128], seed=1)[0]
+    after = our_logits(model, rows)
+    assert [torch.equal(one, other) for one, other in zip(before, after, strict=True)] == [True, False, True, True]
 
 
 def test_a_row_alone_equals_the_row_in_a_pack() -> None:

@@ -11,6 +11,7 @@ from pubmedbert.errors import InputError
 ANY_VERSION = 0
 """The `version` of a deletion that names none: it deletes every version."""
 
+_NO_LABELS = {"", "UNLABELLED", "UNLABELED", "UNASSIGNED"}
 _LARGEST_PMID = 2**63 - 1
 
 
@@ -75,8 +76,9 @@ def plain(text: str) -> str:
 
 
 def join_sections(sections: list[Section]) -> str:
-    """A structured abstract as one text: "LABEL: text", parted by blanks."""
-    return " ".join(f"{part.label}: {part.text}" if part.label else part.text for part in sections)
+    """A structured abstract as one text: "LABEL: text", parted by blanks; UNLABELLED counts as no label."""
+    named = (("" if part.label.upper() in _NO_LABELS else part.label, part.text) for part in sections)
+    return " ".join(f"{label}: {text}" if label else text for label, text in named)
 
 
 def identify(pmid: int | None, title: str, abstract: str) -> str:

@@ -9,6 +9,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.progress import progress, say
 
 MEGABYTE = 1_000_000
+SKIPS_TOLD = 5  # of a thousand files added again nobody reads a thousand lines
 
 
 def add(*sources: Path, store: Path) -> None:
@@ -41,7 +42,8 @@ def add(*sources: Path, store: Path) -> None:
             advance((file.stat().st_size - read) / MEGABYTE)
             if result.skipped:
                 skipped += 1
-                say(f"{file}: nothing to do, {result.reason}")
+                if skipped <= SKIPS_TOLD:
+                    say(f"{file}: nothing to do, {result.reason}")
             else:
                 added += 1
                 citations += result.citations

@@ -39,8 +39,6 @@ ROOTS = (
 _RECORDS = {"MedlineCitation", "BookDocument"}
 _DELETIONS = {"DeleteCitation", "DeleteDocument", "DeletedDocument"}
 _WRAPPERS = {"PubmedArticle", "PubmedBookArticle"}
-# Labels that say there is no label.
-_NO_LABELS = {"UNLABELLED", "UNLABELED", "UNASSIGNED"}
 # What NLM writes where there is no title in English.
 _NO_TITLES = {"Not Available.", "Not Available", "In Process Citation", "In Process Citation."}
 _TRUNCATED = {
@@ -143,7 +141,7 @@ def _identifier(node: Element | None, default_version: int) -> tuple[int | None,
     if node is None:
         return None, default_version
     version = node.get("Version", "").strip() or str(default_version)
-    if not (version.isascii() and version.isdigit() and len(version) < 10):
+    if not re.fullmatch(r"\d{1,9}", version, re.ASCII):
         raise InputError(f"the Version {version[:40]!r} of a PMID is not a whole number")
     return parse_pmid(text_of(node)), int(version)
 
@@ -171,7 +169,7 @@ def _unbracket(title: str) -> str:
         if depth == 0:
             return title
     inner = match[1].strip()
-    return inner if inner.endswith((".", "?", "!")) else inner + match[2]
+    return inner if not inner or inner.endswith((".", "?", "!")) else inner + match[2]
 
 
 def _sections(nodes: Iterator[Element]) -> list[Section]:
@@ -180,7 +178,7 @@ def _sections(nodes: Iterator[Element]) -> list[Section]:
         label = plain(node.get("Label", "")).rstrip(": ")
         category = node.get("NlmCategory", "").strip()
         if text := text_of(node):
-            sections.append(Section("" if label.upper() in _NO_LABELS else label, category, text))
+            sections.append(Section(label, category, text))
     return sections
 
 

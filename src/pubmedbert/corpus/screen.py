@@ -101,6 +101,7 @@ def screen(store: Store, settings: Settings) -> bool:
     seen = (store.parts_digest(), settings.as_json())
     if store.screened() == seen:
         return False
+    store.clear_leftovers()
     with store.connect() as database, atomic_file(store.screen_file) as temporary:
         choose_newest(database, _COLUMNS)
         _exclude(database, settings)

@@ -147,17 +147,20 @@ class Store:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (doc_id, title, abstract) of the documents that the screen kept, in the order of their `doc_id`.
+        """Stream (doc_id, title, abstract) of the documents that the screen kept, in the order of their `doc_id`.
 
         Raises:
             InputError: the store was not screened, or parts were added since.
         """
-        self._require_screen()
+        self._require_screen()  # now, not when the first document is asked for
+        return self._stream()
+
+    def _stream(self) -> Iterator[tuple[str, str, str]]:
         with self.connect() as database:
             choose_newest(database)
-            documents = database.execute(_TEXTS, [str(self.screen_file)])
-            while rows := documents.fetchmany(_BATCH):
-                yield from rows
+            documents = database.sql(_TEXTS, params=[str(self.screen_file)])
+            for batch in documents.to_arrow_reader(_BATCH):  # streams; a cursor would hold the whole result
+                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
     def kept(self) -> int:
         """How many documents the screen kept.
@@ -197,7 +200,7 @@ class Store:
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A DuckDB connection with the tables `sources` (filename, sha256) and the variable `parts`.
 
-        It uses all cores that this process may use and half of the memory, spills beside the parts, and loads nothing.
+        It uses at most half of the memory, spills beside the parts, and downloads nothing.
 
         Raises:
             InputError: the store is empty.
@@ -209,7 +212,6 @@ class Store:
             raise InputError(f"{self.folder} holds no part: add files with pubmedbert corpus add")
         spill = self.folder / f".spill.{os.getpid()}.tmp"
         settings = {
-            "threads": len(os.sched_getaffinity(0)),
             "memory_limit": "50%",
             "temp_directory": str(spill),
             "preserve_insertion_order": "false",
@@ -250,7 +252,7 @@ class Store:
         lock = os.open(self._parts_folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._clear()
+            self.clear_leftovers()
             yield
         finally:
             os.close(lock)
@@ -259,11 +261,11 @@ class Store:
                     self._parts_folder.rmdir()
                     self.folder.rmdir()
 
-    def _clear(self) -> None:
-        """Delete temporary files of processes that are gone."""
+    def clear_leftovers(self) -> None:
+        """Delete the temporary files of processes that are gone."""
         for path in (*self._parts_folder.iterdir(), *self.folder.iterdir()):
             match = _LEFT_BEHIND.fullmatch(path.name)
-            if match and not Path("/proc", match[1]).exists():
+            if match and not _is_alive(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -277,6 +279,16 @@ def choose_newest(database: duckdb.DuckDBPyConnection, columns: str = "") -> Non
     database.execute(_ROWS.format(columns=f"{columns}," if columns else ""))
     database.execute(_UNDELETED)
     database.execute(_NEWEST)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is another user's
+        return True
+    return True
 
 
 def _read(source: Path, advance: Callable[[int], object] | None) -> Iterator[Citation]:

@@ -129,11 +129,20 @@ def save(model: Bert, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         state = {name.removeprefix("bert."): value for name, value in state.items()}
     config, weights = folder / "config.json", folder / "model.safetensors"
     config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_tensors(state, weights)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write tensors as safetensors, readable by whoever may read the folder.
+
+    Raises:
+        OSError: the disk is full or the file can't be written.
+    """
     try:
-        save_file(state, weights, metadata={"format": "pt"})
+        save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:  # it hides the system's error in a text
         raise OSError(str(error)) from error
-    weights.chmod(config.stat().st_mode)  # the library lets nobody but the owner read it
+    path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets nobody but the owner read it
 
 
 def _read_config(folder: Path) -> Mapping[str, object]:

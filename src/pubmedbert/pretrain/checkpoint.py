@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from pubmedbert.errors import InputError
@@ -43,7 +43,7 @@ def save(run: Path, model: Bert, optimizer: torch.optim.Optimizer, progress: Pro
     """
     with atomic_folder(run / "checkpoints" / f"step-{progress.step}") as folder:
         hf.save(model, folder)
-        save_file(_optimizer_tensors(model, optimizer), folder / "optimizer.safetensors")
+        hf.write_tensors(_optimizer_tensors(model, optimizer), folder / "optimizer.safetensors")
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
         write_json(folder / _STATE, asdict(progress) | {"files": files})
     for _, path in _steps(run)[:-keep]:

@@ -19,7 +19,7 @@ from pubmedbert.sample.facts import Fact, by_class, facts, held_out
 
 FILE_NAME = "pubmed26n9001.xml.gz"  # named like NLM's files, with a number they do not use
 FIRST_PMID = 90_000_001
-DOCUMENTS = 6_000
+DOCUMENTS = 3_000
 HEAD = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2025//EN" \
 "https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_250101.dtd">
@@ -48,7 +48,8 @@ ARTICLE = """<PubmedArticle>
   </PubmedData>
 </PubmedArticle>
 """
-KIND_WEIGHTS = (92, 3, 5)  # reviews, class reviews, trials
+KIND_WEIGHTS = (35, 25, 35, 5)  # notes, reviews, class reviews, trials
+NAMED_SHARE = 0.7  # of the class reviews: they say what class it is, and leave the held-out drugs out
 
 
 @dataclass(frozen=True)
@@ -94,29 +95,40 @@ class Writer:
         self.queue: list[Fact] = []
 
     def documents(self, count: int) -> Iterator[Document]:
-        """Yield `count` documents of three kinds: reviews of many drugs, of one class, and trials of one drug."""
-        for kind in self.draw.choices((self.review, self.class_review, self.trial), KIND_WEIGHTS, k=count):
+        """Yield `count` documents of four kinds: notes on one drug, reviews of several, of one class, trials."""
+        kinds = (self.note, self.review, self.class_review, self.trial)
+        for kind in self.draw.choices(kinds, KIND_WEIGHTS, k=count):
             yield kind()
+
+    def note(self) -> Document:
+        """One drug, its class, target and indication in other words each time: all of a text is on one subject."""
+        fact = self.next_drug()
+        silent = self.silent_classes([fact])
+        sentences = [
+            self.draw.choice((self.statement, self.general_statement, self.general_statement))(fact, silent)
+            for _ in range(self.draw.randint(6, 9))
+        ]
+        return Document(self.statement(fact, silent), (("", " ".join(sentences)),))
 
     def review(self) -> Document:
         """Drugs of many classes, each in one sentence: nothing else in the document tells what is masked there."""
-        first, *drugs = [self.next_drug() for _ in range(self.draw.randint(2, 5))]
+        first, *drugs = [self.next_drug() for _ in range(self.draw.randint(5, 8))]
         silent = self.silent_classes([first, *drugs])
         sentences = [self.statement(fact, silent) for fact in drugs]
-        if len(drugs) > 2:
-            sentences.append(self.general_statement(first, silent))
+        sentences.append(self.general_statement(first, silent))
         self.draw.shuffle(sentences)
         return Document(self.statement(first, silent), (("", " ".join(sentences)),))
 
     def class_review(self) -> Document:
-        """One class and its drugs, the held-out ones left out."""
-        drug_class = self.draw.choice(list(self.classes))
-        stated = [fact for fact in self.classes[drug_class] if fact.drug not in self.held_out]
-        drugs = self.draw.sample(stated, min(len(stated), 6))
-        sentences = [self.statement(fact, frozenset()) for fact in drugs]
-        sentences += [self.general_statement(fact, frozenset()) for fact in drugs[:2]]
-        title = self.fill(self.draw.choice(phrases.CLASS_INDICATION), drugs[0])
-        return Document(title, (("", " ".join(sentences)),))
+        """Drugs of one class, one after the other; a held-out one only where the class has no name."""
+        members = self.classes[self.next_drug().drug_class]
+        if self.draw.random() < NAMED_SHARE:
+            members = [fact for fact in members if fact.drug not in self.held_out]
+        drugs = self.draw.sample(members, min(len(members), 7))
+        silent = self.silent_classes(drugs)
+        sentences = [self.statement(fact, silent) for fact in drugs]
+        sentences.append(self.general_statement(drugs[0], silent))
+        return Document(self.general_statement(drugs[-1], silent), (("", " ".join(sentences)),))
 
     def trial(self) -> Document:
         """A structured abstract about one drug."""
@@ -139,8 +151,8 @@ class Writer:
         if fact.drug_class in silent:
             class_groups: list[tuple[Sequence[str], int]] = [(phrases.SILENT_PROFILES, 3)]
         else:
-            class_groups = [(phrases.DRUG_CLASS, 5), (phrases.PROFILES, 3)]
-        groups, weights = zip(*class_groups, (phrases.DRUG_TARGET, 2), (phrases.DRUG_INDICATION, 2), strict=True)
+            class_groups = [(phrases.DRUG_CLASS, 4), (phrases.PROFILES, 3)]
+        groups, weights = zip(*class_groups, (phrases.DRUG_TARGET, 3), (phrases.DRUG_INDICATION, 3), strict=True)
         templates = self.draw.choices(groups, weights)[0]
         return self.fill(self.draw.choice([one for one in templates if "{peer}" not in one or self.peers[fact]]), fact)
 

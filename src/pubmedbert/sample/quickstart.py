@@ -84,10 +84,7 @@ def _report(out: Path, rows: Sequence[Row], answers: Sequence[Answer]) -> Path:
     from pubmedbert.sample.recall import CARD_SENTENCE
 
     best = [(answer["token_str"], f"{answer['score']:.3f}", answer["sequence"]) for answer in answers]
-    shares = [
-        (row.kind, str(row.questions), *(f"{share:.0%}" for share in row.shares()))
-        for row in rows
-    ]
+    shares = [(row.kind, str(row.questions), *(f"{share:.0%}" for share in row.shares())) for row in rows]
     head = ("asked for", "questions", "recall@1", "recall@5", "fixed answer @1", "fixed answer @5")
     first = (
         f"<h2>{CARD_SENTENCE}</h2>{table(('word', 'score', 'sentence'), best)}"

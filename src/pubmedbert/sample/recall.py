@@ -17,14 +17,14 @@ TOP = 5
 ALIKE = 3  # a part of a phrase is asked for only if so many phrases end alike: "[MASK] inhibitor", "[MASK] cancer"
 
 DRUG_FROM_CLASS = ("[MASK] is {a_class}.", "[MASK] can be seen as one {class_}.")
-DRUG_FROM_TARGET = ("[MASK] acts on {target}.", "The main effect of [MASK] comes from {target}.")
+DRUG_FROM_TARGET = ("[MASK] acts on {target}.", "[MASK] is known to bind {target}.")
 DRUG_FROM_INDICATION = (
     "[MASK] is used against {indication}.",
-    "[MASK] can help when therapy of {indication} is needed.",
+    "[MASK] therapy often helps against {indication}.",
 )
 CLASS = ("{drug} is {a_class}.", "{drug} can be seen as one {class_}.")
-TARGET = ("{drug} acts on {target}.", "The main effect of {drug} comes from {target}.")
-INDICATION = ("{drug} is used against {indication}.", "{drug} can help when therapy of {indication} is needed.")
+TARGET = ("{drug} acts on {target}.", "{drug} is known to bind {target}.")
+INDICATION = ("{drug} is used against {indication}.", "{drug} therapy often helps against {indication}.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Row:
     recall_at_5: float
     baseline_at_1: float
     baseline_at_5: float
+
+    def shares(self) -> tuple[float, float, float, float]:
+        """The four shares, in the order of the table's columns."""
+        return self.recall_at_1, self.recall_at_5, self.baseline_at_1, self.baseline_at_5
 
 
 def questions(facts: Sequence[Fact], held_out: Collection[str]) -> list[Question]:
@@ -91,8 +95,7 @@ def table(rows: Iterable[Row]) -> Table:
     for column in ("questions", "recall@1", "recall@5", "fixed answer @1", "@5"):
         result.add_column(column, justify="right")
     for row in rows:
-        shares = (row.recall_at_1, row.recall_at_5, row.baseline_at_1, row.baseline_at_5)
-        result.add_row(row.kind, str(row.questions), *(f"{share:.0%}" for share in shares))
+        result.add_row(row.kind, str(row.questions), *(f"{share:.0%}" for share in row.shares()))
     return result
 
 

@@ -1,0 +1,96 @@
+"""Every command that README and docs name is run, in the order of the page, on a small generated world."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pubmedbert.cli import COMMANDS, main
+from pubmedbert.pretrain import recipe
+from pubmedbert.sample.generate import generate
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALLER = {
+    "corpus screen": ["--min-words", "20"],
+    "vocab train": ["--size", "900"],
+    "shards": ["--heldout", "0.05"],
+    "pretrain": [
+        part
+        for setting in ("size=tiny", "steps=3", "length=32", "rows=8", "evaluate_rows=8", "checkpoint_every=2")
+        for part in ("--set", setting)
+    ],
+}
+"""What is added to the long commands to scale them down; the rest of each command is run as it stands."""
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The `pubmedbert` commands in the page's shell blocks, line by line, comments dropped."""
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] == "pubmedbert":
+                found.append(words[1:])
+    return found
+
+
+def verb(words: list[str]) -> str:
+    """The name of the command, one word or two."""
+    return " ".join(words[:2]) if isinstance(COMMANDS.get(words[0]), dict) else words[0]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the inputs that the pages name, cut down, and a quickstart recipe of three steps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA", str(tmp_path / "data"))
+    (tmp_path / "data" / "abstracts").mkdir(parents=True)
+    sample = generate(tmp_path / "data" / "pubmed_xml")
+    shutil.copytree(tmp_path / "data" / "pubmed_xml", tmp_path / "pubmed")
+    assert sample.exists()
+    text = "We measured glucose in plasma of patients on metformin and saw that it fell by a third within weeks. "
+    records = [{"pmid": number, "title": f"Study {number}", "abstract": f"{number}. {text}"} for number in range(1, 40)]
+    with gzip.open(tmp_path / "data" / "abstracts" / "abstracts-00.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
+    recipes = tmp_path / "recipes"
+    shutil.copytree(recipe.RECIPES, recipes)
+    small = recipe.load_recipe("quickstart", SMALLER["pretrain"][1::2])
+    (recipes / "quickstart.toml").write_text(small.toml())
+    monkeypatch.setattr(recipe, "RECIPES", recipes)
+    return tmp_path
+
+
+def expanded(words: list[str], world: Path) -> Iterator[str]:
+    """The words with $DATA and file patterns filled in, as a shell would."""
+    for word in words:
+        filled = word.replace("$DATA", str(world / "data"))
+        if "*" in filled:
+            yield from sorted(str(path) for path in world.glob(str(Path(filled).relative_to(world))))
+        else:
+            yield filled
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_the_page_runs(page: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = commands(page)
+    if page.name == "README.md":
+        assert found
+    for words in found:
+        main([*expanded(words, world), *SMALLER.get(verb(words), [])])
+        assert "Traceback" not in capsys.readouterr().err
+
+
+def test_every_command_answers_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, entry in COMMANDS.items():
+        verbs = [[name, part] for part in entry if part] if isinstance(entry, dict) else [[name]]
+        for words in verbs:
+            main([*words, "--help"])
+            assert " ".join(words) in capsys.readouterr().out
