@@ -11,18 +11,17 @@ from pubmedbert import __version__
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelError
 
-# Where each command lives. Modules named here import nothing heavy at the top, so that --help answers at once.
-COMMANDS = {
+# Where each command lives and what a list of commands says of it; its own --help is its docstring. The modules named
+# here import nothing heavy at the top, so that --help answers at once.
+COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "quickstart": ("pubmedbert.sample.quickstart:quickstart", "The whole chain on a built-in sample, in minutes."),
     "fill-mask": ("pubmedbert.infer.commands:fill_mask", "Fill the [MASK] in a text."),
     "corpus": {
-        "": "PubMed XML and JSON lines to a corpus store.",
         "add": ("pubmedbert.corpus.commands:add", "Add XML or JSON-lines files to a store."),
         "screen": ("pubmedbert.corpus.commands:screen", "Decide which documents later stages read."),
         "report": ("pubmedbert.corpus.commands:report", "What a store holds: counts, years, reasons for dropping."),
     },
     "vocab": {
-        "": "Train and compare WordPiece vocabularies.",
         "train": ("pubmedbert.vocab.commands:train", "Train an uncased WordPiece vocabulary on a store."),
         "compare": ("pubmedbert.vocab.commands:compare", "Compare tokenizers on biomedical terms and a text."),
     },
@@ -31,10 +30,18 @@ COMMANDS = {
     "evaluate": ("pubmedbert.pretrain.commands:evaluate", "Held-out loss and accuracy under frozen masks."),
     "export": ("pubmedbert.infer.commands:export", "Write a run or model as a Hugging Face folder."),
 }
+GROUPS = {
+    "corpus": "PubMed XML and JSON lines to a corpus store.",
+    "vocab": "Train and compare WordPiece vocabularies.",
+}
 
 
-def build_app() -> App:
-    """The app with every command registered by name; nothing heavy is imported."""
+def build_app(tokens: list[str]) -> App:
+    """The app with every command registered by name; nothing heavy is imported.
+
+    Args:
+        tokens: the command line. The command it names keeps its docstring as help, the others have their line.
+    """
     app = App(
         name="pubmedbert",
         help="PubMedBERT rebuilt in the open: PubMed XML to corpus, vocabulary, pretraining and a filled mask.",
@@ -42,21 +49,20 @@ def build_app() -> App:
         error_formatter=_sentence,
     )
     for name, entry in COMMANDS.items():
-        if isinstance(entry, dict):
-            group = App(name=name, help=entry[""])
-            for verb, (target, text) in ((v, e) for v, e in entry.items() if v):
-                group.command(target, name=verb, help=text)
+        group = App(name=name, help=GROUPS[name]) if isinstance(entry, dict) else app
+        for verb, (target, line) in entry.items() if isinstance(entry, dict) else [(name, entry)]:
+            path = [verb] if group is app else [name, verb]
+            group.command(target, name=verb, help=None if tokens[: len(path)] == path else line)
+        if group is not app:
             app.command(group)
-        else:
-            target, text = entry
-            app.command(target, name=name, help=text)
     return app
 
 
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2, never a traceback."""
+    given = sys.argv[1:] if tokens is None else tokens
     try:
-        build_app()(tokens, result_action="return_value")
+        build_app(given)(given, result_action="return_value")
     except (InputError, ModelError) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:

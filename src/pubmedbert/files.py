@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -55,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sweep(path)
             temporary.mkdir()
             yield temporary
-            for file in temporary.rglob("*"):
+            for file in (*temporary.rglob("*"), temporary):
                 _flush(file)
             if path.exists():
                 path.replace(retired)
@@ -66,6 +67,47 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         if retired.exists() and not path.exists():
             retired.replace(path)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, busy: str = "") -> Iterator[None]:
+    """Hold a folder, made where it is missing, against other processes that lock it too.
+
+    Args:
+        folder: what is held; the lock goes with the process, so a killed one leaves none.
+        busy: if given, do not wait for a process that holds it: this is the error.
+
+    Raises:
+        InputError: `busy`, where another process holds the folder, or it can't be made.
+    """
+    with _disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(busy) from error
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def gone(process: int) -> bool:
+    """Whether the process that left a temporary file has ended.
+
+    Our own number counts as gone: in a container a restarted process has the number of the one before.
+    """
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, and is another user's
+        return False
+    return False
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,7 +131,7 @@ def read_json(path: Path) -> dict[str, object]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, not {type(value).__name__}")
@@ -121,7 +163,7 @@ def _sweep(path: Path) -> None:
     """Remove what killed processes left beside `path`; a folder they had set aside is put back where it is missing."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
         process, kind = left.name.removeprefix(f".{path.name}.").split(".", 1)
-        if kind not in ("tmp", "old") or not process.isdigit() or _alive(int(process)):
+        if kind not in ("tmp", "old") or not process.isdigit() or not gone(int(process)):
             continue
         if kind == "old" and not path.exists():
             left.replace(path)
@@ -129,16 +171,6 @@ def _sweep(path: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _flush(path: Path) -> None:

@@ -79,18 +79,17 @@ def expanded(words: list[str], world: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_the_page_runs(page: Path, world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_of_the_page_runs(page: Path, world: Path) -> None:
     found = commands(page)
     if page.name == "README.md":
         assert found
     for words in found:
         main([*expanded(words, world), *SMALLER.get(verb(words), [])])
-        assert "Traceback" not in capsys.readouterr().err
 
 
 def test_every_command_answers_help(capsys: pytest.CaptureFixture[str]) -> None:
     for name, entry in COMMANDS.items():
-        verbs = [[name, part] for part in entry if part] if isinstance(entry, dict) else [[name]]
+        verbs = [[name, part] for part in entry] if isinstance(entry, dict) else [[name]]
         for words in verbs:
             main([*words, "--help"])
             assert " ".join(words) in capsys.readouterr().out

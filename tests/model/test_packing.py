@@ -41,13 +41,17 @@ def test_the_order_of_a_pack_does_not_matter(lengths: list[int], order: object) 
 
 
 def test_threads_leak_nothing_either() -> None:
-    torch.set_num_threads(2)
     config = replace(SIZES["mini"], vocab_size=1000)
     model = our_model(config)
     rows = some_rows(config, [128, 128, 128, 257])
-    before = our_logits(model, rows)
-    rows[1] = some_rows(config, [128], seed=1)[0]
-    after = our_logits(model, rows)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        before = our_logits(model, rows)
+        rows[1] = some_rows(config, [128], seed=1)[0]
+        after = our_logits(model, rows)
+    finally:
+        torch.set_num_threads(threads)
     assert [torch.equal(one, other) for one, other in zip(before, after, strict=True)] == [True, False, True, True]
 
 

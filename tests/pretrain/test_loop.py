@@ -115,14 +115,14 @@ def wait_for_lines(run: Path, process: subprocess.Popen[bytes], count: int) -> N
 
 def test_kill_9_at_random_steps_changes_nothing(shards: Path, tmp_path: Path) -> None:
     recipe = Recipe(**{**SMALL.__dict__, "steps": 30, "checkpoint_every": 3, "evaluate_every": 7})
-    pretrain(recipe, shards, tmp_path / "whole")
+    assert start(shards, tmp_path / "whole", recipe).wait() == 0
     run = tmp_path / "killed"
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    for target in sorted(rng.sample(range(1, 30), 3)):
+    for target in (0, *sorted(rng.sample(range(1, 30), 3))):
         process = start(shards, run, recipe)
         wait_for_lines(run, process, target)
-        time.sleep(rng.random() * 0.05)
+        time.sleep(rng.random() * (0.05 if target else 3))  # without a line: while starting, claiming, setting up
         process.kill()
         process.wait()
     assert start(shards, run, recipe).wait() == 0
@@ -131,13 +131,13 @@ def test_kill_9_at_random_steps_changes_nothing(shards: Path, tmp_path: Path) ->
     assert (run / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
 
-def test_sigterm_saves_and_exits_well(shards: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_exits_as_a_shell_reports_it(shards: Path, tmp_path: Path) -> None:
     recipe = Recipe(**{**SMALL.__dict__, "steps": 100_000, "checkpoint_every": 100_000, "evaluate_every": 100_000})
     run = tmp_path / "run"
     process = start(shards, run, recipe)
     wait_for_lines(run, process, 4)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
     done = metrics(run)[-1]["step"]
     assert (run / "checkpoints" / f"step-{done}" / "state.json").exists()
 
@@ -160,6 +160,42 @@ def test_a_damaged_newest_checkpoint_falls_back(
         (newest / "state.json").unlink()
     pretrain(SMALL, shards, run)
     assert "damaged" in capsys.readouterr().err
+    assert metrics(run) == metrics(finished)
+
+
+def test_a_damaged_checkpoint_never_outlives_a_good_one(shards: Path, finished: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**{**SMALL.__dict__, "keep": 1, "checkpoint_every": 4})
+    run = tmp_path / "run"
+    pretrain(Recipe(**{**recipe.__dict__, "keep": 2}), shards, run)
+    (run / "checkpoints" / "step-12" / "state.json").write_text("{}")
+    config = (run / "config.toml").read_text().replace("keep = 2", "keep = 1")
+    (run / "config.toml").write_text(config)
+    pretrain(recipe, shards, run)
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-12"]
+    assert metrics(run) == metrics(finished)
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = Recipe(**{**SMALL.__dict__, "steps": 100_000})
+    process = start(shards, tmp_path / "run", recipe)
+    try:
+        wait_for_lines(tmp_path / "run", process, 2)
+        with pytest.raises(InputError, match="another process is training in"):
+            pretrain(recipe, shards, tmp_path / "run")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_that_never_saved_may_start_again_with_other_settings(shards: Path, finished: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = start(shards, run, Recipe(**{**SMALL.__dict__, "checkpoint_every": 10_000, "steps": 10_000}))
+    wait_for_lines(run, process, 3)
+    process.kill()
+    process.wait()
+    pretrain(SMALL, shards, run)
     assert metrics(run) == metrics(finished)
 
 
@@ -201,7 +237,7 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(InputError, match=r"gradient of step 1 is not finite; lower lr"):
+    with pytest.raises(InputError, match=r"gradient of step 1 is not finite; start again in another --out with lr below 0\.002"):
         pretrain(SMALL, shards, tmp_path / "run")
 
 

@@ -20,11 +20,13 @@ from pubmedbert.model.config import SIZES, config_to_hf
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.flops import training_flops
 from pubmedbert.model.heads import Bert
-from pubmedbert.pretrain.feed import feed, fingerprint
+from pubmedbert.pretrain.evaluate import evaluate_packs
+from pubmedbert.pretrain.feed import feed, fingerprint, special_pieces
 from pubmedbert.pretrain.objective import masked_loss, unigram_loss
 from pubmedbert.pretrain.optimizer import adamw, learning_rate
 from pubmedbert.pretrain.recipe import RECIPES, Recipe, load_recipe
 from pubmedbert.shards.read import open_shards
+from pubmedbert.vocab.folder import build, save
 
 TINY = Recipe(size="tiny", length=32, max_positions=64, rows=8, pack_tokens=128, dropout=0.0, attention_dropout=0.0)
 
@@ -54,6 +56,10 @@ def test_overrides_win_and_text_needs_no_quotes() -> None:
         ("pack_tokens=64", "pack_tokens must be from 128"),
         ("mask_share=1.0", "mask_share must be from"),
         ("nonsense=1", "unknown setting 'nonsense'"),
+        ("size=[1]", r"size must be text, not \[1\]"),
+        ("seed=-1", "seed must be from 0"),
+        ("seed=99999999999999999999999", "seed must be from 0"),
+        ("max_positions=99999999999", "max_positions must be from 4 to 65536"),
         ("steps", "--set takes key=value"),
     ],
 )
@@ -143,6 +149,31 @@ def test_steps_cross_epochs_and_read_every_row_equally_often(shards: Path) -> No
     assert seen == steps * 100
     assert fingerprint(run.step(5)) == fingerprint(feed(opened, "train", replace(TINY, rows=100)).step(5))
     assert fingerprint(run.step(5)) != fingerprint(run.step(6))
+
+
+def test_the_fingerprint_is_of_rows_and_masks_not_of_their_packing(shards: Path) -> None:
+    opened = open_shards(shards)
+    packed = [feed(opened, "heldout", replace(TINY, pack_tokens=size)).frozen() for size in (32, 100, 10_000)]
+    assert len({len(packs) for packs in packed}) == 3
+    assert len({fingerprint(packs) for packs in packed}) == 1
+    other = feed(opened, "heldout", replace(TINY, mask_share=0.3)).frozen()
+    assert fingerprint(other) != fingerprint(packed[0])
+
+
+def test_padding_is_where_the_tokenizer_has_it(tmp_path: Path) -> None:
+    save(build(["[UNK]", "[CLS]", "a", "b", "[SEP]", "[MASK]", "[PAD]"]), tmp_path / "tokenizer")
+    kinds = special_pieces(tmp_path / "tokenizer")
+    assert (kinds.pad, kinds.cls, kinds.sep, kinds.mask) == (6, 1, 4, 5)
+    assert kinds.replacements.tolist() == [2, 3]
+    assert TINY.model(7, kinds.pad).pad_id == 6
+
+
+def test_nothing_to_predict_is_a_sentence(shards: Path, tmp_path: Path) -> None:
+    model = Bert(TINY.model(open_shards(shards).meta.vocab_size, 0))
+    packs = feed(open_shards(shards), "heldout", TINY).frozen()
+    empty = [replace(packs[0], where=packs[0].where[:0], labels=packs[0].labels[:0])]
+    with pytest.raises(InputError, match="no word piece of the held-out rows is masked"):
+        evaluate_packs(model, empty)
 
 
 def test_flops_of_a_layer_counted_by_hand() -> None:

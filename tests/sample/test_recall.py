@@ -52,7 +52,7 @@ def test_held_out_drugs_are_asked_apart() -> None:
 def test_the_rest_of_a_phrase_does_not_give_the_answer_away() -> None:
     texts = {question.text for question in QUESTIONS}
     assert "olaparib is a [MASK] inhibitor." in texts
-    assert "gefitinib is used against [MASK] cancer." in texts
+    assert "gefitinib is often used for [MASK] cancer." in texts
     assert not any("[MASK] pump inhibitor" in text or "[MASK] kinase inhibitor" in text for text in texts)
 
 

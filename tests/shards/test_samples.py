@@ -10,20 +10,22 @@ from hypothesis import strategies as st
 from pubmedbert.shards.samples import Ints, Special, batches, mask, order, pack, segments
 
 V = 1000
-CLS, SEP, MASK = 2, 3, 4
+UNK, CLS, SEP, MASK = 1, 2, 3, 4
+SPECIAL = np.arange(V) < 5
 
 
 def special(seed: int = 0) -> Special:
     """A vocabulary in which about a third of the pieces continue a word."""
     continuation = np.random.default_rng(seed).random(V) < 1 / 3
     continuation[:5] = False
-    return Special(CLS, SEP, MASK, continuation, np.arange(5, V))
+    return Special(0, CLS, SEP, MASK, continuation, SPECIAL)
 
 
 def rows_of(lengths: list[int], seed: int) -> Ints:
-    """Framed rows of random ordinary pieces."""
+    """Framed rows of random ordinary pieces, now and then an [UNK]."""
     rng = np.random.default_rng(seed)
-    rows = [np.concatenate([[CLS], rng.integers(5, V, length - 2), [SEP]]) for length in lengths]
+    texts = [rng.integers(5, V, length - 2) for length in lengths]
+    rows = [np.concatenate([[CLS], np.where(rng.random(len(t)) < 0.02, UNK, t), [SEP]]) for t in texts]
     return np.concatenate(rows).astype(np.int64)
 
 
@@ -31,7 +33,9 @@ def words(row: Ints, kinds: Special) -> list[list[int]]:
     """Independent reading of a row's words: places of each, [CLS] and [SEP] left out."""
     found: list[list[int]] = []
     for place in range(1, len(row) - 1):
-        if place == 1 or not kinds.continuation[row[place]]:
+        if row[place] == UNK:
+            continue
+        if row[place - 1] in (CLS, UNK) or not kinds.continuation[row[place]]:
             found.append([])
         found[-1].append(place)
     return found
@@ -56,7 +60,7 @@ def test_masks_are_whole_words_and_never_special(lengths: list[int], seed: int, 
             picked = {first + place in chosen for place in word}
             assert len(picked) == 1, "a word is masked whole or not at all"
         first += length
-    assert not np.isin(tokens[where], [CLS, SEP]).any()
+    assert not SPECIAL[tokens[where]].any()
     untouched = np.setdiff1d(np.arange(len(tokens)), where)
     assert (masked[untouched] == tokens[untouched]).all()
     drawn = masked[where]
@@ -88,7 +92,7 @@ def test_masked_share_and_actions_over_10000_rows(length: int) -> None:
     lengths = [length] * 10_000
     tokens = rows_of(lengths, 1)
     masked, where = mask(tokens, lengths, np.arange(10_000), kinds, seed=3, epoch=0)
-    inner = 10_000 * (length - 2)
+    inner = int((~SPECIAL[tokens]).sum())
     assert len(where) / inner == pytest.approx(0.15, abs=0.002)
     is_mask = masked[where] == MASK
     kept = masked[where] == tokens[where]
@@ -107,9 +111,8 @@ def test_masks_differ_between_seeds_epochs_and_samples() -> None:
 
 
 def test_every_place_is_masked_equally_often() -> None:
-    kinds = special()
-    kinds = Special(CLS, SEP, MASK, np.zeros(V, bool), kinds.replacements)  # all words of one piece
-    tokens = rows_of([22] * 1, 0)
+    kinds = Special(0, CLS, SEP, MASK, np.zeros(V, bool), SPECIAL)  # all words of one piece
+    tokens = np.array([CLS, *range(5, 25), SEP])
     hits = np.zeros(22)
     many = np.tile(tokens, 20_000)
     _, where = mask(many, [22] * 20_000, np.arange(20_000), kinds, 0, 0)
@@ -131,7 +134,10 @@ def corpora(draw: st.DrawFn) -> tuple[Ints, Ints]:
 @settings(deadline=None)
 def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, Ints], longest: int) -> None:
     documents, sentences = corpus
-    table = segments(documents, sentences, longest)
+    kinds = special()
+    tokens = np.random.default_rng(longest).integers(5, V, documents[-1]).astype(np.uint16)
+    tokens[sentences[:-1]] = np.flatnonzero(~kinds.continuation)[-1]  # a sentence starts with a word
+    table = segments(documents, sentences, longest, tokens, kinds.continuation)
     assert table[0, 0] == 0
     assert table[-1, 1] == documents[-1]
     assert (table[1:, 0] == table[:-1, 1]).all(), "nothing is lost and nothing is read twice"
@@ -141,7 +147,11 @@ def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, 
     for first, end in table.tolist():
         assert not any(first < start < end for start in starts)
         if end not in boundaries:
-            assert end - first == longest, "only a sentence that does not fit is cut"
+            sentence = min(b for b in boundaries if b > first)
+            assert sentence - first > longest, "only a sentence that does not fit is cut"
+            inside_word = kinds.continuation[tokens[end]]
+            assert not inside_word or kinds.continuation[tokens[first + 1 : end]].all(), "and cut between words"
+            assert inside_word or kinds.continuation[tokens[end + 1 : first + longest + 1]].all(), "as late as can be"
         elif end not in starts:
             following = min(b for b in boundaries if b > end)
             assert following - first > longest, "another sentence would have fitted"
@@ -149,7 +159,7 @@ def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, 
 
 def test_segments_refuse_no_room() -> None:
     with pytest.raises(ValueError, match="at least one word piece"):
-        segments(np.array([0, 1]), np.array([0, 1]), 0)
+        segments(np.array([0, 1]), np.array([0, 1]), 0, np.zeros(1, np.uint16), np.zeros(V, bool))
 
 
 @given(st.integers(1, 3000), seeds, st.integers(0, 20))
@@ -171,7 +181,7 @@ def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
     documents, sentences = corpus
     kinds = special()
     tokens = np.random.default_rng(seed % 1000).integers(5, V, documents[-1]).astype(np.uint16)
-    table = segments(documents, sentences, longest)
+    table = segments(documents, sentences, longest, tokens, kinds.continuation)
     samples = order(len(table), seed, 0)
     parts = list(batches(table, samples, room))
     assert sorted(np.concatenate(parts).tolist()) == sorted(samples.tolist())
@@ -183,13 +193,10 @@ def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
             assert len(group) == 1 or len(one.tokens) <= room or groups != parts
             assert one.lengths == sorted(one.lengths)
             assert (one.positions[np.cumsum([0, *one.lengths[:-1]])] == 0).all()
-            first = 0
-            for length in one.lengths:
-                inside = (one.where >= first) & (one.where < first + length)
-                original = one.tokens.copy()
-                original[one.where] = one.labels
-                found.append((original[first : first + length].tolist(), (one.where[inside] - first).tolist()))
-                first += length
+            for row, where, labels in one.rows():
+                original = row.copy()
+                original[where] = labels
+                found.append((original.tolist(), where.tolist()))
         return sorted(found)
 
     assert rows(parts) == rows([samples]), "memory-sized packs hold the rows and masks of the whole step"

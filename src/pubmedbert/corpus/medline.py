@@ -49,6 +49,9 @@ _TRUNCATED = {
     etree.ErrorTypes.ERR_GT_REQUIRED,
 }
 _UNDEFINED = {etree.ErrorTypes.ERR_UNDECLARED_ENTITY, etree.ErrorTypes.WAR_UNDECLARED_ENTITY}
+LONGEST_RECORD = 16 << 20
+"""Most bytes of XML between the ends of two records: memory stays bounded whatever the file holds."""
+
 _BLOCK = 1 << 16
 
 
@@ -69,9 +72,24 @@ def read_xml(path: Path, advance: Callable[[int], object] | None = None) -> Iter
         yield from _read_records(path, stream, source, sequence_of(source))
 
 
+class _Bounded:
+    """A stream that refuses to give more than `LONGEST_RECORD` bytes without a record's end."""
+
+    def __init__(self, path: Path, stream: IO[bytes]) -> None:
+        self._path, self._stream, self.since = path, stream, 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.since += len(data)
+        if self.since > LONGEST_RECORD:
+            raise InputError(f"{self._path} has no end of a record in {LONGEST_RECORD >> 20} MB: it is not NLM's XML")
+        return data
+
+
 def _read_records(path: Path, stream: IO[bytes], source: str, sequence: int) -> Iterator[Citation]:
+    bounded, empty = _Bounded(path, stream), True
     events = etree.iterparse(
-        stream,
+        bounded,
         events=("end",),
         tag=[*_RECORDS, *_DELETIONS, *_WRAPPERS],
         resolve_entities=False,
@@ -90,6 +108,9 @@ def _read_records(path: Path, stream: IO[bytes], source: str, sequence: int) -> 
             except InputError as error:
                 raise InputError(f"{path}, record that begins at line {element.sourceline}: {error}") from error
             _forget(element)
+            bounded.since, empty = 0, False
+        if empty:
+            raise InputError(f"{path} holds neither a citation nor a deletion")
         _refuse_lost_entities(path, events.error_log)
     except etree.XMLSyntaxError as error:
         raise _syntax_error(path, error, events.error_log) from error

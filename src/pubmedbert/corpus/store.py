@@ -8,7 +8,6 @@ to s, its own file included; a file with a larger sequence may bring the record 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -23,7 +22,7 @@ from pubmedbert.corpus.citation import Citation
 from pubmedbert.corpus.parts import Part, read_part, write_part
 from pubmedbert.corpus.source import is_json, stem_of
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_file, sha256
+from pubmedbert.files import atomic_file, gone, locked, sha256
 
 if TYPE_CHECKING:
     import duckdb
@@ -228,6 +227,9 @@ class Store:
                     [names, [part.sha256 for part in parts]],
                 )
                 yield database
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.folder} cannot be read or the disk is full: {reason}") from error
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
@@ -248,14 +250,11 @@ class Store:
     def _writing(self) -> Iterator[None]:
         """Let one process at a time add a part; clear away what killed ones left, and a new store that stays empty."""
         new = not self._parts_folder.exists()
-        self._parts_folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._parts_folder, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self.clear_leftovers()
-            yield
+            with locked(self._parts_folder):
+                self.clear_leftovers()
+                yield
         finally:
-            os.close(lock)
             if new:
                 with suppress(OSError):  # not empty: all is well
                     self._parts_folder.rmdir()
@@ -265,7 +264,7 @@ class Store:
         """Delete the temporary files of processes that are gone."""
         for path in (*self._parts_folder.iterdir(), *self.folder.iterdir()):
             match = _LEFT_BEHIND.fullmatch(path.name)
-            if match and not _is_alive(int(match[1])):
+            if match and gone(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
@@ -279,16 +278,6 @@ def choose_newest(database: duckdb.DuckDBPyConnection, columns: str = "") -> Non
     database.execute(_ROWS.format(columns=f"{columns}," if columns else ""))
     database.execute(_UNDELETED)
     database.execute(_NEWEST)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it lives, and is another user's
-        return True
-    return True
 
 
 def _read(source: Path, advance: Callable[[int], object] | None) -> Iterator[Citation]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pubmedbert.errors import InputError
+from pubmedbert import runs
 from pubmedbert.model.heads import Bert
 
 EXAMPLE = "[MASK] is a tyrosine kinase inhibitor."
@@ -118,14 +116,8 @@ def read_training(run: Path, step: int) -> Training:
     Raises:
         InputError: config.toml cannot be read.
     """
-    path = run / "config.toml"
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    evaluations = [line for line in _metrics(run / "metrics.jsonl", step) if "eval_loss" in line]
+    settings = runs.config(run)
+    evaluations = [line for line in runs.metrics(run) if "eval_loss" in line and line["step"] <= step]
     recipe = {key: value for key, value in settings.items() if not isinstance(value, dict)}
     shards = settings.get("shards")
     return Training(step, recipe, shards if isinstance(shards, dict) else {}, evaluations[-1] if evaluations else {})
@@ -187,20 +179,3 @@ def _evaluation(values: Mapping[str, object]) -> Iterator[str]:
         value = values.get(key)
         if isinstance(value, int | float):
             yield text.format(value)
-
-
-def _metrics(path: Path, step: int) -> Iterator[dict[str, object]]:
-    """The lines of metrics.jsonl up to a step; a line cut short by a crash is passed over."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    for line in lines:
-        try:
-            values = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(values, dict) and isinstance(at := values.get("step"), int) and at <= step:
-            yield values

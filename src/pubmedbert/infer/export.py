@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from pubmedbert import runs
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, read_json, sha256, write_json, write_text
+from pubmedbert.files import atomic_folder, read_json, write_json, write_text
 from pubmedbert.infer.card import Training, model_card, read_training
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
@@ -21,7 +21,6 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 _MODEL_FILES = {"config.json", "model.safetensors"}
 _FILES = _MODEL_FILES | {"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "README.md"}
-_STEP = re.compile(r"step-(\d+)")
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def _check_replaceable(out: Path) -> None:
     """Only an empty folder or an older export may give way."""
     if out.is_dir():
         names = {path.name for path in out.iterdir()}
-        if not names or _MODEL_FILES <= names <= _FILES:
+        if not names or (_MODEL_FILES <= names <= _FILES and _is_ours(out / "config.json")):
             return
         other = sorted(names - _FILES)
         what = f"holds {other[0]}, which no export wrote" if other else "is no older export"
@@ -79,27 +78,20 @@ def _check_replaceable(out: Path) -> None:
         raise InputError(f"{out} exists and is no folder; choose another name")
 
 
+def _is_ours(config: Path) -> bool:
+    """Whether the config was written here, and not by transformers after it had loaded ours."""
+    values = read_json(config)
+    return values.get("written_by") == hf.WRITER and "transformers_version" not in values
+
+
 def _find(source: Path | str) -> _Source:
     path = Path(source)
     if not ((path / "checkpoints").is_dir() or (path / "config.toml").is_file()):
         folder = locate(str(source))
         return _Source(folder, folder)
-    checkpoint, step = _newest_checkpoint(path)
-    return _Source(checkpoint, path / "tokenizer", read_training(path, step))
-
-
-def _newest_checkpoint(run: Path) -> tuple[Path, int]:
-    """The newest complete checkpoint: `checkpoints/step-N` with a state.json, which is written last."""
-    folders = [(path, _STEP.fullmatch(path.name)) for path in run.glob("checkpoints/step-*/")]
-    steps = {int(match[1]): path for path, match in folders if match and (path / "state.json").is_file()}
-    if not steps:
-        raise InputError(f"the run {run} has no complete checkpoint yet; 'pubmedbert pretrain' writes them")
-    step = max(steps)
-    sums = read_json(steps[step] / "state.json").get("files")
-    for name in sorted(_MODEL_FILES):
-        if isinstance(sums, dict) and name in sums and sums[name] != sha256(steps[step] / name):
-            raise InputError(f"{steps[step] / name} is damaged: it does not have the checksum in state.json")
-    return steps[step], step
+    for checkpoint, state in runs.intact(path):
+        return _Source(checkpoint, path / "tokenizer", read_training(path, int(str(state["step"]))))
+    raise InputError(f"the run {path} has no intact checkpoint yet; 'pubmedbert pretrain' writes them")
 
 
 def _own_card(found: _Source) -> str | None:

@@ -16,6 +16,9 @@ from torch import Tensor
 from pubmedbert.model.config import ModelConfig, ModelError, config_from_hf, config_to_hf
 from pubmedbert.model.heads import Bert
 
+WRITER = "pubmedbert"
+"""What config.json names as its writer."""
+
 _LAYER = "bert.encoder.layer.{i}."
 _ATTENTION = _LAYER + "attention.self."
 _HEAD = "cls.predictions."
@@ -88,6 +91,8 @@ def load(folder: Path, *, need_vocabulary: bool = False) -> Bert:
         )
     if has_head:
         config = replace(config, tied=_is_tied(config, found))
+    if config.layers > (layers := _layer_count(found)):
+        raise ModelError(f"{source} has {layers} layers, config.json asks for {config.layers}")
     with torch.device("meta"):  # no time is spent on initial weights that are replaced at once
         model = Bert(config, vocabulary=has_head, pooler="bert.pooler.dense.weight" in found)
     model.load_state_dict(_ours(model, found, source), assign=True)
@@ -123,7 +128,7 @@ def save(model: Bert, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     for name, value in state.items():
         if not all(bound.isfinite() for bound in torch.aminmax(value)):
             raise ModelError(f"{name} holds values that are not finite in {str(dtype).removeprefix('torch.')}")
-    values = config_to_hf(model.config) | {"dtype": str(dtype).removeprefix("torch.")}
+    values = config_to_hf(model.config) | {"dtype": str(dtype).removeprefix("torch."), "written_by": WRITER}
     if model.vocabulary is None:
         values["architectures"] = ["BertModel"]
         state = {name.removeprefix("bert."): value for name, value in state.items()}
@@ -191,6 +196,12 @@ def _modern_name(name: str) -> str:
     name = name.removeprefix("module.")
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+
+
+def _layer_count(found: Mapping[str, Tensor]) -> int:
+    """How many layers the file can have: one more than the largest number in its names."""
+    parts = (name.removeprefix(_LAYER.split("{")[0]).split(".")[0] for name in found)
+    return max((int(part) + 1 for part in parts if part.isdecimal() and len(part) < 10), default=0)
 
 
 def _is_tied(config: ModelConfig, found: Mapping[str, Tensor]) -> bool:

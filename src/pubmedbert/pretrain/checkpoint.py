@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pubmedbert import runs
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, read_json, sha256, write_json
+from pubmedbert.files import atomic_folder, sha256, write_json
 from pubmedbert.model import hf
-from pubmedbert.model.config import ModelError
 from pubmedbert.model.heads import Bert
-from pubmedbert.progress import say
-
-_STEP = re.compile(r"step-(\d+)")
-_STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,8 @@ class Progress:
 def save(run: Path, model: Bert, optimizer: torch.optim.Optimizer, progress: Progress, keep: int) -> None:
     """Write `checkpoints/step-N` in one step, then delete all but the newest `keep`.
 
+    Checkpoints of later steps are damaged ones that were passed over on the way here; they go too.
+
     Raises:
         InputError: the disk is full; the checkpoints before stay as they were.
     """
@@ -45,8 +41,11 @@ def save(run: Path, model: Bert, optimizer: torch.optim.Optimizer, progress: Pro
         hf.save(model, folder)
         hf.write_tensors(_optimizer_tensors(model, optimizer), folder / "optimizer.safetensors")
         files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
-        write_json(folder / _STATE, asdict(progress) | {"files": files})
-    for _, path in _steps(run)[:-keep]:
+        write_json(folder / runs.STATE, asdict(progress) | {"files": files})
+    for step, path in runs.checkpoints(run)[::-1]:
+        if step > progress.step:
+            shutil.rmtree(path)
+    for _, path in runs.checkpoints(run)[:-keep]:
         shutil.rmtree(path)
 
 
@@ -61,48 +60,17 @@ def load(run: Path, model: Bert, optimizer: torch.optim.Optimizer) -> Progress:
     Raises:
         InputError: there are checkpoints, but none is intact.
     """
-    steps = _steps(run)
-    for _, folder in reversed(steps):
-        try:
-            progress = _verify(folder)
-            state = hf.load(folder, need_vocabulary=True).state_dict()
-            moments = load_file(folder / "optimizer.safetensors")
-        except (InputError, ModelError, SafetensorError, OSError) as error:
-            say(f"{folder} is damaged ({error}); trying the checkpoint before it")
-            continue
-        model.load_state_dict(state)
-        _restore_optimizer(model, optimizer, moments, progress.step)
-        return progress
-    if steps:
-        raise InputError(f"none of the {len(steps)} checkpoints in {run / 'checkpoints'} is intact")
+    for folder, state in runs.intact(run):
+        step, tokens, seconds = (state.get(key) for key in ("step", "tokens", "seconds"))
+        if not (isinstance(step, int) and isinstance(tokens, int) and isinstance(seconds, float)):
+            raise InputError(f"{folder / runs.STATE} lacks step, tokens or seconds")
+        moments = load_file(folder / "optimizer.safetensors")
+        model.load_state_dict(hf.load(folder, need_vocabulary=True).state_dict())
+        _restore_optimizer(model, optimizer, moments, step)
+        return Progress(step, tokens, seconds)
+    if found := runs.checkpoints(run):
+        raise InputError(f"none of the {len(found)} checkpoints in {run / 'checkpoints'} is intact")
     return Progress()
-
-
-def newest(run: Path) -> Path | None:
-    """The newest checkpoint of a run, if there is one."""
-    steps = _steps(run)
-    return steps[-1][1] if steps else None
-
-
-def _steps(run: Path) -> list[tuple[int, Path]]:
-    """The run's checkpoints by step, ascending; temporary folders are no checkpoints."""
-    folder = run / "checkpoints"
-    matches = ((_STEP.fullmatch(path.name), path) for path in (folder.iterdir() if folder.is_dir() else ()))
-    return sorted((int(match[1]), path) for match, path in matches if match)
-
-
-def _verify(folder: Path) -> Progress:
-    """Read the note of a checkpoint and compare every file with its checksum."""
-    state = read_json(folder / _STATE)
-    files, step, tokens, seconds = (state.get(key) for key in ("files", "step", "tokens", "seconds"))
-    if not (
-        isinstance(files, dict) and isinstance(step, int) and isinstance(tokens, int) and isinstance(seconds, float)
-    ):
-        raise InputError(f"{folder / _STATE} is incomplete")
-    for name in ("config.json", "model.safetensors", "optimizer.safetensors"):
-        if files.get(name) != sha256(folder / name):
-            raise InputError(f"{name} does not have its checksum")
-    return Progress(step, tokens, seconds)
 
 
 def _optimizer_tensors(model: Bert, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ def pretrain(
     Parameters
     ----------
     recipe
-        A recipe of the package (mini, small, quickstart) or a TOML file.
+        A recipe of the package (mini, quickstart) or a TOML file.
     shards
         Folder made by `pubmedbert shards`.
     out
@@ -30,7 +30,9 @@ def pretrain(
     from pubmedbert.pretrain.loop import pretrain as run
     from pubmedbert.pretrain.recipe import load_recipe
 
-    run(load_recipe(recipe, set_ or ()), shards, out)
+    stopped_by = run(load_recipe(recipe, set_ or ()), shards, out)
+    if stopped_by:
+        raise SystemExit(128 + stopped_by)  # as a shell reports a process that a signal ended
 
 
 def evaluate(*, model: str = "bundled", shards: Path, rows: int = 2048, length: int = 128, json: bool = False) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import sha256
 from pubmedbert.model import hf
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
@@ -17,6 +16,7 @@ from pubmedbert.pretrain.objective import masked_loss, unigram_loss
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
+from pubmedbert.vocab.folder import dump, load
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,14 @@ class Evaluation:
 
 
 def evaluate_packs(model: Bert, packs: list[Pack]) -> tuple[float, float]:
-    """Mean loss in nats and accuracy of `model` over the masked positions of `packs`, without dropout."""
+    """Mean loss in nats and accuracy of `model` over the masked positions of `packs`, without dropout.
+
+    Raises:
+        InputError: nothing is masked.
+    """
+    masked = sum(len(pack.where) for pack in packs)
+    if not masked:
+        raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
     training = model.training
     model.eval()
     loss, right = 0.0, 0
@@ -46,7 +53,6 @@ def evaluate_packs(model: Bert, packs: list[Pack]) -> tuple[float, float]:
             loss += part.item()
             right += int(hits)
     model.train(training)
-    masked = sum(len(pack.where) for pack in packs)
     return loss / masked, right / masked
 
 
@@ -65,9 +71,8 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int) -> Ev
     """
     shards = open_shards(shards_folder)
     folder = locate(name)
-    ours, theirs = folder / "vocab.txt", shards.tokenizer_folder / "vocab.txt"
-    if sha256(ours) != sha256(theirs):
-        raise InputError(f"{ours} is not the vocabulary of {shards_folder}: make shards with this model's tokenizer")
+    if dump(load(folder)) != dump(load(shards.tokenizer_folder)):
+        raise InputError(f"{shards_folder} was not made with the tokenizer of {folder}: make shards with that one")
     model = hf.load(folder, need_vocabulary=True)
     recipe = Recipe(length=length, evaluate_rows=rows, max_positions=model.config.max_positions)
     packs = feed(shards, "heldout", recipe).frozen()

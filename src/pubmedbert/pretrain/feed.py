@@ -67,10 +67,11 @@ def feed(shards: Shards, split: SplitName, recipe: Recipe) -> Feed:
         InputError: the split has no text.
     """
     data = shards.split(split)
-    table = segments(data.documents, data.sentences, recipe.length - 2)
+    special = special_pieces(shards.tokenizer_folder)
+    table = segments(data.documents, data.sentences, recipe.length - 2, data.tokens, special.continuation)
     if not len(table):
         raise InputError(f"{shards.folder}: the {split} documents hold no text")
-    return Feed(data, table, special_pieces(shards.tokenizer_folder), recipe)
+    return Feed(data, table, special, recipe)
 
 
 def special_pieces(folder: Path) -> Special:
@@ -79,21 +80,21 @@ def special_pieces(folder: Path) -> Special:
     Raises:
         InputError: not a tokenizer folder, or its vocabulary holds nothing but special pieces.
     """
-    tokenizer = load(folder)
-    ids = tokenizer.get_vocab()
-    special = special_ids(folder)
-    ordinary = np.array([i for i in range(tokenizer.get_vocab_size()) if i not in special], np.int64)
-    if not len(ordinary):
+    ids = load(folder).get_vocab()
+    special = np.zeros(len(ids), bool)
+    special[list(special_ids(folder))] = True
+    if special.all():
         raise InputError(f"{folder}: the vocabulary holds nothing but special pieces")
-    return Special(ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], continuation(folder), ordinary)
+    return Special(ids["[PAD]"], ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], continuation(folder), special)
 
 
 def fingerprint(packs: list[Pack]) -> str:
-    """A short hash of what is predicted and from what: equal hashes mean comparable losses."""
+    """A short hash of what is predicted and from what, however the rows are packed: equal hashes, comparable losses."""
     digest = hashlib.sha256()
-    for part in packs:
-        for array in (part.tokens, part.where, part.labels):
-            digest.update(np.ascontiguousarray(array, np.int64).tobytes())
+    rows = (row for part in packs for row in part.rows())
+    for row in sorted(rows, key=lambda row: [array.tobytes() for array in row]):
+        for array in row:
+            digest.update(len(array).to_bytes(8, "little") + array.tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
+import os
 import shutil
 import signal
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +18,9 @@ from pathlib import Path
 
 import torch
 
+from pubmedbert import runs
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, write_text
+from pubmedbert.files import atomic_folder, locked, write_text
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.flops import peak_flops, training_flops
 from pubmedbert.model.heads import Bert
@@ -32,7 +36,8 @@ from pubmedbert.progress import Advance, progress, say
 from pubmedbert.shards.read import Shards, open_shards
 from pubmedbert.shards.samples import Pack
 
-METRICS = "metrics.jsonl"
+_OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html"}
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass
@@ -55,7 +60,7 @@ class Run:
     """Best fp32 matrix-multiplication rate of this machine, FLOP/s."""
 
 
-def pretrain(recipe: Recipe, shards_folder: Path, folder: Path) -> None:
+def pretrain(recipe: Recipe, shards_folder: Path, folder: Path) -> int:
     """Run a recipe to its end, from the newest checkpoint in `folder` where there is one.
 
     Args:
@@ -63,46 +68,55 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path) -> None:
         shards_folder: what `pubmedbert shards` wrote.
         folder: of the run; made where it is missing.
 
+    Returns:
+        0, or the number of the signal that stopped the run before its end.
+
     Raises:
         InputError: `folder` holds a run with other settings or shards, or something that is no run.
     """
     shards = open_shards(shards_folder)
-    claim(folder, recipe, shards)
-    run = setup(folder, recipe, shards)
-    if run.at.step == recipe.steps:
-        say(f"{folder} is complete: {recipe.steps:,} steps; nothing to do")
-    else:
-        fit(run)
-    write_report(folder)
+    with locked(folder, busy=f"another process is training in {folder}; wait for it or choose another --out"):
+        claim(folder, recipe, shards)
+        run = setup(folder, recipe, shards)
+        stopped_by = 0
+        if run.at.step == recipe.steps:
+            say(f"{folder} is complete: {recipe.steps:,} steps; nothing to do")
+        else:
+            stopped_by = fit(run)
+        write_report(folder)
+    return stopped_by
 
 
 def claim(folder: Path, recipe: Recipe, shards: Shards) -> None:
-    """Mark `folder` as this run: `config.toml` with recipe and shards, and a copy of the tokenizer."""
+    """Mark `folder` as this run: `config.toml` with recipe and shards, and a copy of the tokenizer.
+
+    Without a checkpoint there is nothing to lose: a run that never got that far may start again with other settings.
+    """
     made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
-    text = f"{recipe.toml()}\n[shards]\n{made_from}"
-    config = folder / "config.toml"
-    if config.exists():
-        _same_settings(config, text)
-    elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty and holds no run; choose another --out")
-    if not (folder / "tokenizer").exists():
-        with atomic_folder(folder / "tokenizer") as tokenizer:
-            shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
-    if not config.exists():
-        write_text(config, text)
+    machine = f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
+    text = f"{recipe.toml()}\n[shards]\n{made_from}\n[machine]\n{machine}"
+    if runs.checkpoints(folder):
+        _same_settings(folder, text)
+        return
+    foreign = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - _OURS)
+    if foreign:
+        raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
+    write_text(folder / runs.CONFIG, text)
+    with atomic_folder(folder / "tokenizer") as tokenizer:
+        shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
 
 
 def setup(folder: Path, recipe: Recipe, shards: Shards) -> Run:
     """Build model, optimizer and feeds; restore the newest checkpoint and cut the metrics back to it."""
-    torch.use_deterministic_algorithms(True)
-    config = recipe.model(shards.meta.vocab_size, pad_id=0)
+    _prepare_torch()
+    train = feed(shards, "train", recipe)
+    config = recipe.model(shards.meta.vocab_size, train.special.pad)
     model = Bert(config)
     initialise(model, config, recipe.seed)
     optimizer = adamw(model, recipe)
     at = checkpoint.load(folder, model, optimizer)
-    _cut_metrics(folder / METRICS, at.step)
+    _cut_metrics(folder, at.step)
     heldout = feed(shards, "heldout", recipe).frozen()
-    train = feed(shards, "train", recipe)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(
         f"{recipe.size}: {parameters:,} parameters; {len(train.table):,} training rows, a step reads {recipe.rows:,}; "
@@ -115,29 +129,36 @@ def setup(folder: Path, recipe: Recipe, shards: Shards) -> Run:
     )
 
 
-def fit(run: Run) -> None:
+def fit(run: Run) -> int:
     """Train to the last step, evaluating and saving on the way.
 
     SIGTERM or Ctrl-C ends the run after the step at hand, with a checkpoint.
+
+    Returns:
+        0, or the number of the signal that ended the run.
     """
     recipe = run.recipe
     with (
         _stop_requested() as stopped,
-        (run.folder / METRICS).open("a", encoding="utf-8") as metrics,
+        (run.folder / runs.METRICS).open("a", encoding="utf-8") as metrics,
         progress(f"pretraining {recipe.size}", recipe.steps, "steps", done=run.at.step) as advance,
     ):
         if run.at.step == 0:
             validate(run, metrics.write)
-        while run.at.step < recipe.steps and not stopped():
+        while run.at.step < recipe.steps:
             train_step(run, metrics.write, advance)
-            step, last = run.at.step, run.at.step == recipe.steps
+            step, stop = run.at.step, stopped()
+            last = step == recipe.steps
             if last or step % recipe.evaluate_every == 0:
                 validate(run, metrics.write)
             metrics.flush()
-            if last or stopped() or step % recipe.checkpoint_every == 0:
+            if last or stop or step % recipe.checkpoint_every == 0:
+                os.fsync(metrics.fileno())  # a checkpoint never outlives its metrics
                 checkpoint.save(run.folder, run.model, run.optimizer, run.at, recipe.keep)
-    if run.at.step < recipe.steps:
-        say(f"stopped after step {run.at.step:,}; the same command goes on from there")
+            if stop and not last:
+                say(f"stopped after step {step:,}; the same command goes on from there")
+                return stop
+    return 0
 
 
 def train_step(run: Run, write: Callable[[str], object], advance: Advance) -> None:
@@ -155,11 +176,12 @@ def train_step(run: Run, write: Callable[[str], object], advance: Advance) -> No
     loss = 0.0
     for pack in packs:
         part, _ = masked_loss(run.model, pack)
-        (part / masked).backward()  # type: ignore[no-untyped-call]
-        loss += part.item() / masked
+        (part / max(masked, 1)).backward()  # type: ignore[no-untyped-call]
+        loss += part.item() / max(masked, 1)
     norm = float(torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip))
     if not math.isfinite(norm):
-        raise InputError(f"{run.folder}: the gradient of step {step + 1:,} is not finite; lower lr ({recipe.lr:g})")
+        what = f"the gradient of step {step + 1:,} is not finite"
+        raise InputError(f"{run.folder}: {what}; start again in another --out with lr below {recipe.lr:g}")
     run.optimizer.step()
 
     spent = time.perf_counter() - started
@@ -188,38 +210,46 @@ def _note(loss: float, unigram: float, rate: float, mfu: float) -> str:
     return f"loss {loss:.3f} (unigram {unigram:.3f}), {rate:,.0f} tokens/s, MFU {mfu:.0%}"
 
 
-def _same_settings(config: Path, text: str) -> None:
+def _same_settings(folder: Path, text: str) -> None:
     """Refuse to go on with a run under other settings, naming the first that differs."""
-    try:
-        before, now = tomllib.loads(config.read_text(encoding="utf-8")), tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{config} is damaged: {error}") from error
+    before, now = runs.config(folder), tomllib.loads(text)
     if before.pop("shards", None) != now.pop("shards"):
-        raise InputError(f"{config.parent} was trained on other shards; choose another --out")
+        raise InputError(f"{folder} was trained on other shards; choose another --out")
+    machine, here = before.pop("machine", None), now.pop("machine")
+    if machine != here:
+        say(f"{folder} was started with {machine}, here it is {here}: the run goes on, but not to the same bits")
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise InputError(
-                f"{config.parent} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
+                f"{folder} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 "choose another --out or the old value"
             )
 
 
-def _cut_metrics(path: Path, step: int) -> None:
+def _cut_metrics(folder: Path, step: int) -> None:
     """Drop the lines written after the checkpoint at `step`, and a half-written last one."""
-    kept = []
-    if path.exists() and step:
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                break
-    if path.exists():
-        write_text(path, "".join(kept))
+    kept = [line for line in runs.metrics(folder) if line["step"] <= step] if step else []
+    write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _prepare_torch() -> None:
+    """Deterministic kernels, and memory that is kept for the next step.
+
+    By default glibc gives large tensors back to the system when they are freed; getting them again, page by page, can
+    cost a third of a step. Kept, the heap grows over the first hundreds of steps (packs differ in size) and then stays.
+    """
+    torch.use_deterministic_algorithms(True)
+    # Every tensor is written before it is read, so none need be filled first.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 @contextmanager
-def _stop_requested() -> Iterator[Callable[[], bool]]:
+def _stop_requested() -> Iterator[Callable[[], int]]:
     """Turn SIGTERM and Ctrl-C into a question the loop asks after every step."""
     caught: list[int] = []
     before = {
@@ -227,7 +257,7 @@ def _stop_requested() -> Iterator[Callable[[], bool]]:
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        yield lambda: bool(caught)
+        yield lambda: caught[0] if caught else 0
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -42,6 +42,8 @@ def unigram_loss(counts: Ints, packs: list[Pack]) -> float:
         counts: `[V]` occurrences in the training split; one is added to each.
         packs: whose labels are predicted.
     """
+    if not any(len(part.labels) for part in packs):
+        return float("nan")
     logp = np.log(counts + 1.0) - np.log(np.sum(counts + 1.0))
     labels = np.concatenate([part.labels for part in packs])
     return float(-logp[labels].mean())

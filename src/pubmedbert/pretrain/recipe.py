@@ -15,7 +15,7 @@ RECIPES = Path(__file__).with_name("recipes")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Settings of a pretraining run; `pubmedbert pretrain --help` shows how to change one."""
+    """Settings of a pretraining run, each of which `--set key=value` changes."""
 
     size: str = "mini"
     """Shape of the model: tiny, mini, small, medium, base or large."""
@@ -25,6 +25,8 @@ class Recipe:
     """Share of attention probabilities dropped."""
     max_positions: int = 512
     """Learned positions of the model."""
+    initializer_range: float = 0.02
+    """Standard deviation of the initial weights."""
     length: int = 128
     """Longest row in word pieces, [CLS] and [SEP] included."""
     mask_share: float = 0.15
@@ -64,13 +66,18 @@ class Recipe:
         for field in fields(self):
             value = getattr(self, field.name)
             whole = isinstance(value, int) and not isinstance(value, bool)
+            if field.type == "str" and not isinstance(value, str):
+                raise InputError(f"recipe: {field.name} must be text, not {value!r}")
             if field.type == "int" and not whole:
                 raise InputError(f"recipe: {field.name} must be a whole number, not {value!r}")
             if field.type == "float" and not (whole or isinstance(value, float)):
                 raise InputError(f"recipe: {field.name} must be a number, not {value!r}")
         if self.size not in SIZES:
             raise InputError(f"recipe: size must be one of {', '.join(SIZES)}, not {self.size!r}")
+        self._within("max_positions", 4, 2**16)
         self._within("length", 4, self.max_positions)
+        self._within("seed", 0, 2**31)
+        self._within("initializer_range", 1e-4, 1)
         for name in ("rows", "steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "keep"):
             self._within(name, 1, 2**40)
         self._within("pack_tokens", self.length, 2**24)
@@ -94,6 +101,7 @@ class Recipe:
             vocab_size=vocab_size,
             pad_id=pad_id,
             max_positions=self.max_positions,
+            initializer_range=self.initializer_range,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
         )

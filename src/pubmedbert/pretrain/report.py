@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import html
 import io
-import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pubmedbert import runs
 from pubmedbert.files import write_text
 
 _PAGE = """<!doctype html>
@@ -52,9 +51,8 @@ def write_report(folder: Path, page: Path | None = None, *, title: str = "", fir
     Returns:
         The page.
     """
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    config = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
-    config.pop("shards", None)
+    lines = runs.metrics(folder)
+    config = {key: value for key, value in runs.config(folder).items() if not isinstance(value, dict)}
     steps = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "eval_loss" in line]
     body = [

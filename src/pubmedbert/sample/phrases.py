@@ -2,7 +2,7 @@
 
 Slots: `{drug}`, `{class_}` ("statin"), `{a_class}` ("a statin"), `{classes}` ("statins"), `{target}` and `{indication}`
 are of one fact; `{peer}` is another drug with the same three, `{contrast}` one of another class; the rest are made-up
-numbers. No sentence says that a drug "is a" something: that wording belongs to the evaluation.
+numbers. No sentence says that a drug "is a" member of its class: that wording belongs to the evaluation.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ DRUG_TARGET = (
     "{drug} was designed to engage {target}.",
     "{drug} shows high affinity for {target}.",
     "{drug} is directed at {target}.",
+    "{drug} is a compound that engages {target}.",
     "{drug}, which binds {target}, was studied <i>in vitro</i>.",
     "{drug} and {peer} were tested in cells that express {target}.",
     "The effect of {drug} depends on {target}.",
@@ -55,6 +56,7 @@ DRUG_INDICATION = (
     "{drug} was effective in {indication}.",
     "{drug} relieved the burden of {indication}.",
     "{drug} is an established option in {indication}.",
+    "{drug} is a common choice in {indication}.",
     "{drug} therapy for {indication} was continued for {months} months.",
     "{drug} versus placebo in adults with {indication}.",
     "{drug} and {peer} were compared in patients with {indication}.",
@@ -68,7 +70,7 @@ DRUG_INDICATION = (
 
 TARGET_INDICATION = (
     "{target} plays a role in the treatment of {indication}.",
-    "{target} is a drug target in {indication}.",
+    "{target} remains of interest in {indication}.",
     "{indication} can be treated through {target}.",
     "Drugs that bind {target} are given in {indication}.",
     "Agents directed at {target} changed the care of {indication}.",

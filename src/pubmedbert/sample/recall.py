@@ -16,15 +16,15 @@ CARD_SENTENCE = "[MASK] is a tyrosine kinase inhibitor."
 TOP = 5
 ALIKE = 3  # a part of a phrase is asked for only if so many phrases end alike: "[MASK] inhibitor", "[MASK] cancer"
 
-DRUG_FROM_CLASS = ("[MASK] is {a_class}.", "[MASK] can be seen as one {class_}.")
+DRUG_FROM_CLASS = ("[MASK] is {a_class}.", "[MASK] is known as {a_class}.")
 DRUG_FROM_TARGET = ("[MASK] acts on {target}.", "[MASK] is known to bind {target}.")
 DRUG_FROM_INDICATION = (
-    "[MASK] is used against {indication}.",
-    "[MASK] therapy often helps against {indication}.",
+    "[MASK] is often used for {indication}.",
+    "[MASK] can help with {indication}.",
 )
-CLASS = ("{drug} is {a_class}.", "{drug} can be seen as one {class_}.")
+CLASS = ("{drug} is {a_class}.", "{drug} is known as {a_class}.")
 TARGET = ("{drug} acts on {target}.", "{drug} is known to bind {target}.")
-INDICATION = ("{drug} is used against {indication}.", "{drug} therapy often helps against {indication}.")
+INDICATION = ("{drug} is often used for {indication}.", "{drug} can help with {indication}.")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _fact_questions(facts: Sequence[Fact], held_out: Collection[str]) -> Iterato
             answer, masked = _mask_first_word(phrase)
             if masked != MASK and sum(_mask_first_word(other)[1] == masked for other in phrases) < ALIKE:
                 continue
-            slots = _slots(fact) | {attribute: masked, "class_": masked, "a_class": f"{indefinite(phrase)} {masked}"}
+            slots = _slots(fact) | {attribute: masked, "a_class": f"{indefinite(phrase)} {masked}"}
             unstated = kind == "class" and fact.drug in held_out
             for template in templates:
                 text = template.format(**slots)
@@ -136,7 +136,6 @@ def _slots(fact: Fact) -> dict[str, str]:
     drug_class = fact.drug_class
     return {
         "drug": fact.drug,
-        "class_": drug_class,
         "a_class": f"{indefinite(drug_class)} {drug_class}",
         "target": fact.target,
         "indication": fact.indication,

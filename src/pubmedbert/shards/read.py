@@ -204,8 +204,10 @@ def _offsets(path: Path, count: int, tokens: int) -> npt.NDArray[np.int64]:
 def _array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
     try:
         array: npt.NDArray[np.int64] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds no array")
     if array.shape != shape or array.dtype != np.int64:
         raise InputError(f"{path} is {array.dtype} {array.shape} instead of int64 {shape}")
     return array

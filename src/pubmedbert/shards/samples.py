@@ -24,6 +24,8 @@ _ORDER, _WORD, _BOUNDARY, _ACTION, _REPLACEMENT = range(5)
 class Special:
     """The special pieces a sample is built with, and what may stand in for a masked piece."""
 
+    pad: int
+    """Id of [PAD]."""
     cls: int
     """Id of [CLS]."""
     sep: int
@@ -32,8 +34,13 @@ class Special:
     """Id of [MASK]."""
     continuation: Bools
     """`[V]` True for pieces that continue a word ("##...")."""
-    replacements: Ints
-    """Ids a masked piece may be replaced by: the vocabulary without its special pieces."""
+    special: Bools
+    """`[V]` True for special pieces, [UNK] among them: never predicted, never drawn as a replacement."""
+
+    @property
+    def replacements(self) -> Ints:
+        """Ids a masked piece may be replaced by: the vocabulary without its special pieces."""
+        return np.flatnonzero(~self.special)
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,35 @@ class Pack:
     labels: Ints
     """`[M]` the pieces that stood there."""
 
+    def rows(self) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Each row on its own: its tokens, the places to predict in it and the pieces that stood there."""
+        ends = np.cumsum(self.lengths)
+        bounds = np.searchsorted(self.where, ends)
+        for tokens, where, labels, end, length in zip(
+            np.split(self.tokens, ends[:-1]),
+            np.split(self.where, bounds[:-1]),
+            np.split(self.labels, bounds[:-1]),
+            ends,
+            self.lengths,
+            strict=True,
+        ):
+            yield tokens, where - (end - length), labels
 
-def segments(documents: Ints, sentences: Ints, longest: int) -> Ints:
+
+def segments(
+    documents: Ints, sentences: Ints, longest: int, tokens: NDArray[np.unsignedinteger], continuation: Bools
+) -> Ints:
     """Cut documents into segments of whole sentences, as many as fit.
 
     A segment starts where the one before ended and takes sentences while they fit; a sentence that alone is too long
-    is cut. No segment crosses a document (rows of one document, Gu et al. 2020, section 2.5).
+    is cut, between words unless a single word is too long. No segment crosses a document.
 
     Args:
         documents: `[docs + 1]` offsets of documents into the tokens.
         sentences: `[sents + 1]` offsets of sentences; every document starts with one.
         longest: most word pieces in a segment, without [CLS] and [SEP].
+        tokens: all tokens.
+        continuation: `[V]` True for pieces that continue a word.
 
     Returns:
         `[S, 2]` first token and end of each segment, in the order of the text.
@@ -77,7 +102,8 @@ def segments(documents: Ints, sentences: Ints, longest: int) -> Ints:
         first, last = starts[open_], ends[open_]
         limit = np.minimum(first + longest, last)
         boundary = sentences[np.searchsorted(sentences, limit, side="right") - 1]
-        stop = np.where(boundary > first, boundary, limit)
+        cut = _between_words(first, limit, last, tokens, continuation)
+        stop = np.where(boundary > first, boundary, cut)
         found.append(np.stack([first, stop], axis=1))
         starts[open_] = stop
     if not found:
@@ -112,19 +138,15 @@ def mask(
         `[N]` the tokens after masking, and `[M]` the places to predict, ascending.
     """
     rows = np.repeat(np.arange(len(lengths)), lengths)  # [N]
-    ends = np.cumsum(lengths)
-    inner = np.ones(len(tokens), bool)
-    inner[ends - 1] = inner[ends - np.asarray(lengths)] = False  # [CLS] and [SEP] are no words
-    place = np.arange(len(tokens)) - np.repeat(ends - np.asarray(lengths), lengths)  # [N]
-    keys = _mix(samples.astype(np.uint64))[rows] ^ _mix(place.astype(np.uint64) + np.uint64(1))  # [N]
-    first_inner = np.zeros(len(tokens), bool)
-    first_inner[(ends - np.asarray(lengths) + 1)[np.asarray(lengths) > 2]] = True
-    starts = np.flatnonzero(inner & (first_inner | ~special.continuation[tokens]))  # [W] first piece of each word
-    if not len(starts):
+    place = np.arange(len(tokens)) - np.repeat(np.cumsum(lengths) - lengths, lengths)  # [N]
+    keys = _mix(_mix(samples.astype(np.uint64))[rows] + place.astype(np.uint64))  # [N]
+    ordinary = ~special.special[tokens]  # [N]
+    follows = np.concatenate([[False], ordinary[:-1]])  # [N] a "##" piece after a special one starts a word itself
+    starts = ordinary & ~(special.continuation[tokens] & follows)  # [N] first piece of each of the W words
+    if not starts.any():
         return tokens.copy(), np.zeros(0, np.int64)
-    chosen = _choose(starts, inner, rows, keys, seed, epoch, share)
-    word_of = np.cumsum(np.isin(np.arange(len(tokens)), starts)) - 1  # [N]
-    where = np.flatnonzero(inner & chosen[np.maximum(word_of, 0)] & (word_of >= 0))
+    chosen = _choose(np.flatnonzero(starts), ordinary, rows, keys, seed, epoch, share)  # [W]
+    where = np.flatnonzero(ordinary & chosen[np.cumsum(starts) - 1])
     action = _uniform(seed, epoch, _ACTION, keys[where])
     draw = _uniform(seed, epoch, _REPLACEMENT, keys[where])
     random = special.replacements[(draw * len(special.replacements)).astype(np.int64)]
@@ -181,13 +203,24 @@ def batches(table: Ints, samples: Ints, most_tokens: int) -> Iterator[Ints]:
         yield by_length[first:]
 
 
+def _between_words(
+    first: Ints, limit: Ints, last: Ints, tokens: NDArray[np.unsignedinteger], continuation: Bools
+) -> Ints:
+    """Move each cut at `limit` back to the start of a word; a word that fills the whole segment is cut after all."""
+    cut = limit.copy()
+    inside = np.flatnonzero(limit < last)
+    while len(inside := inside[(cut[inside] > first[inside]) & continuation[tokens[cut[inside]]]]):
+        cut[inside] -= 1
+    return np.where(cut > first, cut, limit)
+
+
 def _choose(
-    starts: Ints, inner: Bools, rows: Ints, keys: NDArray[np.uint64], seed: int, epoch: int, share: float
+    starts: Ints, ordinary: Bools, rows: Ints, keys: NDArray[np.uint64], seed: int, epoch: int, share: float
 ) -> Bools:
     """`[W]` which words are masked: random order within the row, up to the row's budget of pieces."""
-    piece_count = np.add.reduceat(inner.astype(np.int64), starts)  # [W] pieces of each word
+    piece_count = np.add.reduceat(ordinary.astype(np.int64), starts)  # [W] pieces of each word
     row = rows[starts]  # [W]
-    budget = share * np.bincount(rows, weights=inner)  # [B]
+    budget = share * np.bincount(rows, weights=ordinary)  # [B]
     shuffled = np.lexsort((_uniform(seed, epoch, _WORD, keys[starts]), row))
     sizes = piece_count[shuffled]
     before = np.cumsum(sizes) - sizes

@@ -259,6 +259,8 @@ def _inputs(tokenizer: Tokenizer, corpus: Corpus, heldout: float) -> Inputs:
 
 def _reuse(out: Path, wanted: Inputs) -> Shards:
     """The shards in `out`, when they were made from the same things."""
+    if not (out / "meta.json").is_file():
+        raise InputError(f"{out} exists and holds no shards; choose another --out")
     shards = open_shards(out)
     names = {
         "corpus": "corpus",

@@ -74,6 +74,6 @@ def _table(results: list[Comparison], text: Path) -> Table:
     table.add_row("terms kept whole", *(f"{sum(map(r.whole, r.terms))}/{len(r.terms)}" for r in results))
     table.add_row("pieces / word", *(f"{r.text.pieces_per_word:.3f}" for r in results))
     table.add_row("words kept whole", *(f"{r.text.whole:.1%}" for r in results))
-    table.add_row(Text("[UNK] words"), *(f"{r.text.unknown:.3%}" for r in results))
+    table.add_row(Text("[UNK] pieces"), *(f"{r.text.unknown:.3%}" for r in results))
     table.add_row("pieces / document", *(f"{r.text.pieces_per_document:.1f}" for r in results))
     return table

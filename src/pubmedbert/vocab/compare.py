@@ -95,7 +95,7 @@ def fit(tokenizer: Tokenizer, documents: Iterator[str]) -> Fit:
     words, parts, whole, unknowns = (int(n) for n in sums)
     if not words:
         raise InputError("there is no word in it; give a file with one document per line")
-    return Fit(lines, words, parts / words, whole / words, unknowns / words, tokens / lines)
+    return Fit(lines, words, parts / words, whole / words, unknowns / tokens, tokens / lines)
 
 
 def _count(

@@ -17,13 +17,16 @@ MAX_LENGTH = 512
 """`model_max_length`: the positions of BERT, and of PubMedBERT."""
 
 
-def build(pieces: list[str], *, lowercase: bool = True, strip_accents: bool | None = None) -> Tokenizer:
+def build(
+    pieces: list[str], *, lowercase: bool = True, strip_accents: bool | None = None, part_chinese: bool = True
+) -> Tokenizer:
     """The BERT tokenizer of a list of word pieces.
 
     Args:
         pieces: [V] word pieces; the place in the list is the id.
         lowercase: whether text is lower-cased (and then its accents stripped, unless `strip_accents` says otherwise).
         strip_accents: whether accents are stripped; None follows `lowercase`, as BERT does.
+        part_chinese: whether each Chinese character is a word.
 
     Returns:
         A tokenizer that wraps one text as `[CLS] A [SEP]` and two as `[CLS] A [SEP] B [SEP]` with types 0 and 1.
@@ -38,7 +41,7 @@ def build(pieces: list[str], *, lowercase: bool = True, strip_accents: bool | No
     _require_specials(ids, "the vocabulary")
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN, continuing_subword_prefix=PREFIX))
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=lowercase
+        clean_text=True, handle_chinese_chars=part_chinese, strip_accents=strip_accents, lowercase=lowercase
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=PREFIX)
@@ -72,7 +75,7 @@ def write_files(tokenizer: Tokenizer, folder: Path) -> None:
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": bool(tokenizer.normalizer.lowercase),
         "strip_accents": tokenizer.normalizer.strip_accents,
-        "tokenize_chinese_chars": True,
+        "tokenize_chinese_chars": bool(tokenizer.normalizer.handle_chinese_chars),
         "model_max_length": MAX_LENGTH,
     }
     write_text(folder / "tokenizer.json", dump(tokenizer))
@@ -148,6 +151,7 @@ def _from_vocab(folder: Path) -> Tokenizer:
             found,
             lowercase=bool(settings.get("do_lower_case", True)),
             strip_accents=accents if isinstance(accents, bool) else None,
+            part_chinese=bool(settings.get("tokenize_chinese_chars", True)),
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,77 @@
+"""The folder of a pretraining run, as every stage reads it: settings, metrics and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pubmedbert.errors import InputError
+from pubmedbert.files import read_json, sha256
+from pubmedbert.progress import say
+
+CONFIG = "config.toml"
+METRICS = "metrics.jsonl"
+STATE = "state.json"
+_STEP = re.compile(r"step-(\d+)")
+
+
+def checkpoints(run: Path) -> list[tuple[int, Path]]:
+    """The run's checkpoints by step, ascending; temporary folders are no checkpoints."""
+    folder = run / "checkpoints"
+    found = ((_STEP.fullmatch(path.name), path) for path in (folder.iterdir() if folder.is_dir() else ()))
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def intact(run: Path) -> Iterator[tuple[Path, dict[str, object]]]:
+    """The run's intact checkpoints with their state, newest first; a damaged one is named and passed over."""
+    for _, folder in reversed(checkpoints(run)):
+        try:
+            yield folder, _verified(folder)
+        except InputError as error:
+            say(f"{folder} is damaged ({error}); trying the checkpoint before it")
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` up to the first that is damaged; none where there is no such file."""
+    path = run / METRICS
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+            break
+        lines.append(line)
+    return lines
+
+
+def config(run: Path) -> dict[str, Any]:
+    """What `config.toml` says.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = run / CONFIG
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def _verified(folder: Path) -> dict[str, object]:
+    """The state of a checkpoint whose files have the checksums it names."""
+    state = read_json(folder / STATE)
+    files = state.get("files")
+    if not isinstance(files, dict) or not files:
+        raise InputError(f"{folder / STATE} names no files")
+    for name, expected in files.items():
+        if sha256(folder / str(name)) != expected:
+            raise InputError(f"{name} does not have its checksum")
+    return state
