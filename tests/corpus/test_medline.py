@@ -287,3 +287,17 @@ def resident() -> int:
     """The resident memory of this process in bytes."""
     fields = Path("/proc/self/statm").read_text().split()
     return int(fields[1]) * 4096
+
+
+@pytest.mark.parametrize("filler", ["<X/>", "<!-- much ado -->", "text "])
+def test_a_file_without_records_ends_in_bounded_memory(tmp_path: Path, filler: str) -> None:
+    path = tmp_path / "endless.xml.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("<PubmedArticleSet>" + filler * (20_000_000 // len(filler)) + "</PubmedArticleSet>")
+    with pytest.raises(InputError, match="no end of a record in 16 MB|cannot|not well-formed|huge|holds neither"):
+        list(read_xml(path))
+
+
+def test_a_set_without_records_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds neither a citation nor a deletion"):
+        read(tmp_path, "<PubmedArticleSet></PubmedArticleSet>")

@@ -343,3 +343,15 @@ def test_two_processes_may_add_at_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4
     assert len(live(Store(tmp_path / "store"))) == 200
+
+
+def test_a_damaged_page_is_one_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    store.add(write(tmp_path / "a.xml", article_set(*(citation(n) for n in range(1, 400)))))
+    part = tmp_path / "store/parts/a.parquet"
+    content = bytearray(part.read_bytes())
+    content[8 : len(content) // 3] = bytes(len(content) // 3 - 8)  # the footer stays whole
+    part.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read or the disk is full"):
+        screen(Store(tmp_path / "store"), Settings(min_words=1))
+    assert not (tmp_path / "store/screen.parquet").exists()

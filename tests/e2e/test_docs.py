@@ -15,11 +15,12 @@ import pytest
 from pubmedbert.cli import COMMANDS, main
 from pubmedbert.pretrain import recipe
 from pubmedbert.sample.generate import generate
+from tests.infer.conftest import MINILM
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = {
-    "corpus screen": ["--min-words", "20"],
+    "corpus screen": ["--min-words", "15"],
     "vocab train": ["--size", "900"],
     "shards": ["--heldout", "0.05"],
     "pretrain": [
@@ -51,7 +52,6 @@ def verb(words: list[str]) -> str:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the inputs that the pages name, cut down, and a quickstart recipe of three steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATA", str(tmp_path / "data"))
     (tmp_path / "data" / "abstracts").mkdir(parents=True)
     sample = generate(tmp_path / "data" / "pubmed_xml")
     shutil.copytree(tmp_path / "data" / "pubmed_xml", tmp_path / "pubmed")
@@ -60,6 +60,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     records = [{"pmid": number, "title": f"Study {number}", "abstract": f"{number}. {text}"} for number in range(1, 40)]
     with gzip.open(tmp_path / "data" / "abstracts" / "abstracts-00.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "unseen.txt").write_text(text + "\n")
+    shutil.copytree(MINILM, tmp_path / "general", ignore=shutil.ignore_patterns("*.safetensors"))
     recipes = tmp_path / "recipes"
     shutil.copytree(recipe.RECIPES, recipes)
     small = recipe.load_recipe("quickstart", SMALLER["pretrain"][1::2])
@@ -69,9 +72,9 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def expanded(words: list[str], world: Path) -> Iterator[str]:
-    """The words with $DATA and file patterns filled in, as a shell would."""
+    """The words with variables and file patterns filled in, as a shell would."""
     for word in words:
-        filled = word.replace("$DATA", str(world / "data"))
+        filled = word.replace("$DATA", str(world / "data")).replace("$GENERAL", str(world / "general"))
         if "*" in filled:
             yield from sorted(str(path) for path in world.glob(str(Path(filled).relative_to(world))))
         else:

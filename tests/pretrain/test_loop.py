@@ -60,7 +60,7 @@ def test_metrics_have_a_line_for_each_step_and_evaluation(finished: Path) -> Non
 
 
 def test_the_run_leaves_its_settings_checkpoints_tokenizer_and_report(finished: Path) -> None:
-    assert load_recipe("mini", settings(SMALL)) == SMALL
+    assert load_recipe("mini", settings(SMALL)[1::2]) == SMALL
     assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["step-12", "step-8"]
     assert (finished / "tokenizer" / "vocab.txt").exists()
     page = (finished / "report.html").read_text()
@@ -189,7 +189,9 @@ def test_two_processes_do_not_train_in_one_folder(
         process.wait()
 
 
-def test_a_run_that_never_saved_may_start_again_with_other_settings(shards: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_run_that_never_saved_may_start_again_with_other_settings(
+    shards: Path, finished: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     process = start(shards, run, Recipe(**{**SMALL.__dict__, "checkpoint_every": 10_000, "steps": 10_000}))
     wait_for_lines(run, process, 3)
@@ -237,7 +239,9 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
-    with pytest.raises(InputError, match=r"gradient of step 1 is not finite; start again in another --out with lr below 0\.002"):
+    with pytest.raises(
+        InputError, match=r"gradient of step 1 is not finite; start again in another --out with lr below 0\.002"
+    ):
         pretrain(SMALL, shards, tmp_path / "run")
 
 
