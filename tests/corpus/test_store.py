@@ -320,7 +320,7 @@ def test_a_killed_add_leaves_no_part(tmp_path: Path) -> None:
 def test_leftovers_of_living_processes_stay(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", create=True)
     store.add(write(tmp_path / "a.xml", citation(1)))
-    mine = tmp_path / "store/parts" / f".b.parquet.{os.getpid()}.tmp"
+    mine = tmp_path / "store/parts" / f".b.parquet.{os.getppid()}.tmp"
     mine.write_text("")
     store.add(write(tmp_path / "c.xml", citation(2)))
     assert mine.exists()

@@ -57,7 +57,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(tmp_path / "data" / "pubmed_xml", tmp_path / "pubmed")
     assert sample.exists()
     text = "We measured glucose in plasma of patients on metformin and saw that it fell by a third within weeks. "
-    records = [{"pmid": number, "title": f"Study {number}", "abstract": f"{number}. {text}"} for number in range(1, 40)]
+    records: list[dict[str, object]] = [
+        {"pmid": number, "title": f"Study {number}", "abstract": f"{number}. {text}"} for number in range(1, 40)
+    ]
+    records[0]["source"] = "ohsumed_23"
     with gzip.open(tmp_path / "data" / "abstracts" / "abstracts-00.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(record) + "\n" for record in records)
     (tmp_path / "work").mkdir()

@@ -249,7 +249,7 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="tokenizer has 25 entries, the model's vocabulary only 24"):
         export(run, tmp_path / "out")
     (run / "config.toml").write_text("size = ")
-    with pytest.raises(InputError, match="config.toml is damaged"):
+    with pytest.raises(InputError, match=r"config\.toml is damaged"):
         export(run, tmp_path / "out")
     for state in run.rglob("state.json"):
         state.unlink()
@@ -278,7 +278,7 @@ def test_the_command(
     main(["export", str(run), "--out", str(out), "--dtype", "float16"])
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err.startswith(f"{out}: a model of 0.")
+    assert output.err.splitlines()[-1].startswith(f"{out}: a model of 0.")
     assert "there is no such folder" in refused("export", tmp_path / "nothing", "--out", out)
     assert "dtype" in refused("export", run, "--out", out, "--dtype", "int8")
     assert "--out" in refused("export", run)

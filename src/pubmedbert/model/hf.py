@@ -143,11 +143,13 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     Raises:
         OSError: the disk is full or the file can't be written.
     """
+    path.touch()
+    mode = path.stat().st_mode  # as for any new file; the library would let nobody but the owner read it
     try:
         save_file(tensors, path, metadata={"format": "pt"})
     except SafetensorError as error:  # it hides the system's error in a text
         raise OSError(str(error)) from error
-    path.chmod(path.parent.stat().st_mode & 0o666)  # the library lets nobody but the owner read it
+    path.chmod(mode)
 
 
 def _read_config(folder: Path) -> Mapping[str, object]:

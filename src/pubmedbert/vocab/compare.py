@@ -34,7 +34,7 @@ class Fit:
     whole: float
     """Share of words that are one piece."""
     unknown: float
-    """Share of words that are [UNK]."""
+    """Share of word pieces that are [UNK]."""
     pieces_per_document: float
     """Punctuation included, [CLS] and [SEP] not."""
 
