@@ -35,7 +35,14 @@ def pretrain(
         raise SystemExit(128 + stopped_by)  # as a shell reports a process that a signal ended
 
 
-def evaluate(*, model: str = "bundled", shards: Path, rows: int = 2048, length: int = 128, json: bool = False) -> None:
+def evaluate(
+    *,
+    model: str = "bundled",
+    shards: Path,
+    rows: int = 2048,
+    length: int = 128,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
     """Loss, accuracy and perplexity on held-out documents under frozen masks.
 
     Parameters

@@ -28,7 +28,7 @@ figure svg {{ width: 100%; height: auto; display: block; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ text-align: left; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); }}
 td.number, th.number {{ text-align: right; }}
-.facts {{ display: flex; flex-wrap: wrap; gap: .5rem 2.5rem; padding: 0; list-style: none; }}
+.facts {{ display: flex; flex-wrap: wrap; gap: .5rem 2rem; padding: 0; list-style: none; }}
 .facts b {{ display: block; font-size: 1.35rem; font-weight: 600; }}
 .facts span {{ color: var(--soft); font-size: .875rem; }}
 </style></head><body>
@@ -154,7 +154,7 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numbers: bo
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
-def _smooth(values: list[float], share: float = 0.05) -> list[float]:
+def _smooth(values: list[float], share: float = 0.015) -> list[float]:
     """Exponential mean with bias correction, as wide as `share` of the run."""
     decay = 1 - 1 / max(len(values) * share, 1)
     mean, weight, out = 0.0, 0.0, []

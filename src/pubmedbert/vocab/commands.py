@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +34,7 @@ def train(*, store: Path, out: Path, size: int = 30522) -> None:
     print(f"{out}: {tokenizer.get_vocab_size():,} word pieces")
 
 
-def compare(*tokenizer: Path, text: Path, json: bool = False) -> None:
+def compare(*tokenizer: Path, text: Path, json: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Compare tokenizers on the terms of the PubMedBERT paper's Table 1 and on a text.
 
     Parameters
