@@ -236,7 +236,7 @@ def _prepare_torch() -> None:
     """Deterministic kernels, and memory that is kept for the next step.
 
     By default glibc gives large tensors back to the system when they are freed; getting them again, page by page, can
-    cost a third of a step. Kept, the heap grows over the first hundreds of steps (packs differ in size) and then stays.
+    cost a third of a step. Kept, the heap grows ever more slowly as packs of new sizes come.
     """
     torch.use_deterministic_algorithms(True)
     # Every tensor is written before it is read, so none need be filled first.
