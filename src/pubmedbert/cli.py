@@ -16,6 +16,13 @@ from pubmedbert.model.config import ModelError
 COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "quickstart": ("pubmedbert.sample.quickstart:quickstart", "The whole chain on a built-in sample, in minutes."),
     "fill-mask": ("pubmedbert.infer.commands:fill_mask", "Fill the [MASK] in a text."),
+    "finetune": (
+        "pubmedbert.blurb.commands:finetune",
+        "Fine-tune on a BLURB data set or your own, over several seeds.",
+    ),
+    "blurb": ("pubmedbert.blurb.commands:blurb", "Fine-tune on all of BLURB and report its score."),
+    "compare": ("pubmedbert.blurb.commands:compare", "Whether one fine-tuning run is better than another."),
+    "predict": ("pubmedbert.infer.predict_command:predict", "Label texts or words with a fine-tuned model."),
     "corpus": {
         "add": ("pubmedbert.corpus.commands:add", "Add XML or JSON-lines files to a store."),
         "screen": ("pubmedbert.corpus.commands:screen", "Decide which documents later stages read."),
@@ -66,7 +73,7 @@ def main(tokens: list[str] | None = None) -> None:
     except (InputError, ModelError) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "matplotlib"}:
+        if error.name not in {"torch", "matplotlib", "scipy", "optuna"}:
             raise
         _fail(f"this command needs {error.name}: pip install 'pubmedbert[train]'")
     except BrokenPipeError:  # the reader of our output, such as `head`, has left

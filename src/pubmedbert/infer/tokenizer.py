@@ -42,7 +42,7 @@ class ModelTokenizer:
         Raises:
             InputError: the text is not valid Unicode.
         """
-        ids: list[int] = self.pieces.encode(_valid(text)).ids
+        ids: list[int] = self.pieces.encode(valid(text)).ids
         return ids
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
@@ -59,7 +59,7 @@ class ModelTokenizer:
         Raises:
             InputError: the word is several pieces, none, or unknown.
         """
-        exact: int | None = self.pieces.token_to_id(_valid(target))
+        exact: int | None = self.pieces.token_to_id(valid(target))
         if exact is not None:
             return exact
         encoded = self.pieces.encode(target, add_special_tokens=False)
@@ -72,7 +72,7 @@ class ModelTokenizer:
         return only
 
 
-def _valid(text: str) -> str:
+def valid(text: str) -> str:
     """The text, if it can be written as UTF-8: bytes that are not UTF-8 reach Python as lone surrogates."""
     try:
         text.encode()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pubmedbert.model.config import ModelConfig
+from pubmedbert.model.dropout import dropout
 
 
 class SelfAttention(nn.Module):
@@ -22,21 +23,23 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.width, 3 * config.width)
         self.output = nn.Linear(config.width, config.width)
 
-    def forward(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(self, hidden: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
         """Attend within each row.
 
         Args:
             hidden: `[N, D]`, the rows one behind the other.
             lengths: tokens in each row; they add up to N.
+            keep: `[M]` the places whose result is wanted; None for all.
 
         Returns:
-            `[N, D]`.
+            `[N, D]`, or `[M, D]`.
         """
-        dropout = self.dropout if self.training else 0.0
-        return self.output(packed_attention(self.qkv(hidden), lengths, self.heads, dropout))  # type: ignore[no-any-return]
+        dropped = self.dropout if self.training else 0.0
+        mixed = packed_attention(self.qkv(hidden), lengths, self.heads, dropped)  # [N, D]
+        return self.output(mixed if keep is None else mixed[keep])  # type: ignore[no-any-return]
 
 
-def packed_attention(qkv: Tensor, lengths: Sequence[int], heads: int, dropout: float = 0.0) -> Tensor:
+def packed_attention(qkv: Tensor, lengths: Sequence[int], heads: int, dropped: float = 0.0) -> Tensor:
     """Scaled dot-product attention within each row of a pack.
 
     Neighbouring rows of one length are a batch that is a view of the pack, so a pack sorted by length costs few calls
@@ -46,7 +49,7 @@ def packed_attention(qkv: Tensor, lengths: Sequence[int], heads: int, dropout: f
         qkv: `[N, 3 D]`: queries, keys and values side by side.
         lengths: tokens in each row, in the order of the pack; they add up to N.
         heads: H, a divisor of D.
-        dropout: share of attention probabilities to drop.
+        dropped: share of attention probabilities to drop.
 
     Returns:
         `[N, D]`.
@@ -57,13 +60,20 @@ def packed_attention(qkv: Tensor, lengths: Sequence[int], heads: int, dropout: f
     if sum(lengths) != len(qkv):
         raise ValueError(f"row lengths add up to {sum(lengths)}, the pack holds {len(qkv)} tokens")
     width = qkv.shape[1] // 3
+    runs = [(length, sum(1 for _ in run)) for length, run in groupby(lengths)]
     parts = []
-    start = 0
-    for length, run in groupby(lengths):
-        rows = sum(1 for _ in run)
-        block = qkv[start : start + rows * length]  # [B*T, 3D]
+    # One split, not a slice for each run: the gradient of every slice would be a whole pack of zeros.
+    blocks = torch.split_with_sizes(qkv, [length * rows for length, rows in runs])
+    for (length, rows), block in zip(runs, blocks, strict=True):  # [B*T, 3D]
         q, k, v = block.view(rows, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)  # 3 x [B, H, T, D/H]
-        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)  # [B, H, T, D/H]
+        mixed = _attend(q, k, v, dropped)  # [B, H, T, D/H]
         parts.append(mixed.transpose(1, 2).reshape(rows * length, width))  # [B*T, D]
-        start += rows * length
     return torch.cat(parts)  # [N, D]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, dropped: float) -> Tensor:
+    """Attention of `[B, H, T, D/H]` queries. With dropout torch's own kernel would compute it in the same steps."""
+    if dropped == 0:
+        return F.scaled_dot_product_attention(q, k, v)
+    scores = q @ k.transpose(2, 3) * q.shape[3] ** -0.5  # [B, H, T, T]
+    return dropout(scores.softmax(dim=3), dropped) @ v

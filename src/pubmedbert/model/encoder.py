@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pubmedbert.model.attention import SelfAttention
 from pubmedbert.model.config import ModelConfig
+from pubmedbert.model.dropout import Dropout
 
 
 class Embeddings(nn.Module):
@@ -21,7 +22,7 @@ class Embeddings(nn.Module):
         self.positions = nn.Embedding(config.max_positions, config.width)
         self.types = nn.Embedding(config.token_types, config.width)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, positions: Tensor, types: Tensor) -> Tensor:
         """Embed `[N]` tokens at `[N]` positions of `[N]` types as `[N, D]`."""
@@ -39,11 +40,12 @@ class Layer(nn.Module):
         self.up = nn.Linear(config.width, config.ffn)
         self.down = nn.Linear(config.ffn, config.width)
         self.ffn_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-        """`[N, D]` to `[N, D]`, rows of the given lengths."""
-        hidden = self.attention_norm(hidden + self.dropout(self.attention(hidden, lengths)))
+    def forward(self, hidden: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
+        """`[N, D]` to `[N, D]`, rows of the given lengths; or to `[M, D]`, only the places to keep."""
+        attended = self.dropout(self.attention(hidden, lengths, keep))
+        hidden = self.attention_norm((hidden if keep is None else hidden[keep]) + attended)
         return self.ffn_norm(hidden + self.dropout(self.down(F.gelu(self.up(hidden)))))  # type: ignore[no-any-return]
 
 
@@ -60,7 +62,9 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
-    def forward(self, tokens: Tensor, positions: Tensor, types: Tensor, lengths: Sequence[int]) -> Tensor:
+    def forward(
+        self, tokens: Tensor, positions: Tensor, types: Tensor, lengths: Sequence[int], keep: Tensor | None = None
+    ) -> Tensor:
         """Encode a pack.
 
         Args:
@@ -68,13 +72,16 @@ class Encoder(nn.Module):
             positions: `[N]` places within each row, from 0.
             types: `[N]` token types (segments).
             lengths: tokens in each row; they add up to N. Rows sorted by length are fastest.
+            keep: `[M]` the places whose last state is wanted; None for all. The last layer's output projection and
+                feed-forward run there alone, which changes no result.
 
         Returns:
-            `[N, D]` hidden states of the last layer.
+            `[N, D]` hidden states of the last layer, or `[M, D]`.
         """
         hidden = self.embeddings(tokens, positions, types)
-        for layer in self.layers:
-            hidden = layer(hidden, lengths)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            hidden = layer(hidden, lengths, keep if number == last else None)
         return hidden  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pubmedbert.model.config import ModelConfig, ModelError, config_from_hf, config_to_hf
 from pubmedbert.model.heads import Bert
@@ -38,6 +38,7 @@ _MODULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pooler.dense", ("bert.pooler.dense",)),
     ("vocabulary.dense", (_HEAD + "transform.dense",)),
     ("vocabulary.norm", (_HEAD + "transform.LayerNorm",)),
+    ("classifier", ("classifier",)),
 )
 _PARAMETERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("vocabulary.bias", (_HEAD + "bias",)),
@@ -53,7 +54,7 @@ _OURS = ("bert.", _HEAD)
 _BUFFERS = {"bert.embeddings.position_ids", "bert.embeddings.token_type_ids"}
 
 
-def name_table(model: Bert) -> Iterator[tuple[str, tuple[str, ...]]]:
+def name_table(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Pairs of our parameter's name and the Hugging Face names it stands for, for every parameter of `model`."""
     theirs = dict(_PARAMETERS) | {
         f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in names)
@@ -78,9 +79,8 @@ def load(folder: Path, *, need_vocabulary: bool = False) -> Bert:
         ModelError: a file is missing or damaged, a shape does not fit config.json, or the head is missing or
             incomplete: no weight is ever made up.
     """
-    config = config_from_hf(_read_config(folder), str(folder / "config.json"))
-    source, found = _read_weights(folder)
-    found = {_modern_name(name): value for name, value in found.items()}
+    config = config_from_hf(read_config(folder), str(folder / "config.json"))
+    source, found = read_weights(folder, config)
     if _DECODER_BIAS in found:
         found[_BIAS] = found.pop(_DECODER_BIAS)
     has_head = any(name.startswith(_HEAD) for name in found)
@@ -91,15 +91,13 @@ def load(folder: Path, *, need_vocabulary: bool = False) -> Bert:
         )
     if has_head:
         config = replace(config, tied=_is_tied(config, found))
-    if config.layers > (layers := _layer_count(found)):
-        raise ModelError(f"{source} has {layers} layers, config.json asks for {config.layers}")
     with torch.device("meta"):  # no time is spent on initial weights that are replaced at once
         model = Bert(config, vocabulary=has_head, pooler="bert.pooler.dense.weight" in found)
-    model.load_state_dict(_ours(model, found, source), assign=True)
+    model.load_state_dict(state_from_hf(model, found, source), assign=True)
     return model.eval()
 
 
-def state_to_hf(model: Bert) -> dict[str, Tensor]:
+def state_to_hf(model: nn.Module) -> dict[str, Tensor]:
     """The model's weights under Hugging Face's names, each tensor contiguous and on its own."""
     state: dict[str, Tensor] = {}
     for ours, theirs in name_table(model):
@@ -109,6 +107,36 @@ def state_to_hf(model: Bert) -> dict[str, Tensor]:
         }
     if _DECODER in state:
         state[_DECODER_BIAS] = state[_BIAS].clone()
+    return state
+
+
+def state_from_hf(model: nn.Module, found: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """The checkpoint under our names in fp32, checked against the model's shapes.
+
+    Args:
+        model: the model to fill; its weights may be on the meta device.
+        found: the weights under Hugging Face's names, from `read_weights`.
+        source: their file, for error messages.
+
+    Raises:
+        ModelError: a weight is missing, has another shape, or the model has no place for it.
+    """
+    state = {}
+    for ours, theirs in name_table(model):
+        missing = [name for name in theirs if name not in found]
+        if missing:
+            raise ModelError(f"{source} lacks {missing[0]}{_head_note(missing[0])}")
+        expected = model.get_parameter(ours).shape
+        wanted = (expected[0] // len(theirs), *expected[1:])
+        for name in theirs:
+            shape = tuple(found[name].shape)
+            if shape != wanted:
+                raise ModelError(f"{source}: {name} has shape {shape}, config.json asks for {wanted}{_head_note(name)}")
+        state[ours] = torch.cat([found[name] for name in theirs]).float()
+    used = {name for _, theirs in name_table(model) for name in theirs} | {_DECODER} | _BUFFERS
+    for name in sorted(found.keys() - used):
+        if name.startswith(_OURS):
+            raise ModelError(f"{source} holds {name}, which a model of the shape in config.json has no place for")
     return state
 
 
@@ -124,17 +152,36 @@ def save(model: Bert, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         ModelError: a weight is too large for `dtype`.
         OSError: the disk is full.
     """
-    state = {name: value.to(dtype) for name, value in state_to_hf(model).items()}
-    for name, value in state.items():
-        if not all(bound.isfinite() for bound in torch.aminmax(value)):
-            raise ModelError(f"{name} holds values that are not finite in {str(dtype).removeprefix('torch.')}")
-    values = config_to_hf(model.config) | {"dtype": str(dtype).removeprefix("torch."), "written_by": WRITER}
+    state, values = state_to_hf(model), config_to_hf(model.config)
     if model.vocabulary is None:
         values["architectures"] = ["BertModel"]
         state = {name.removeprefix("bert."): value for name, value in state.items()}
-    config, weights = folder / "config.json", folder / "model.safetensors"
-    config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    write_tensors(state, weights)
+    write(state, values, folder, dtype)
+
+
+def write(
+    state: Mapping[str, Tensor], values: Mapping[str, object], folder: Path, dtype: torch.dtype = torch.float32
+) -> None:
+    """Write a model.safetensors and its config.json.
+
+    Args:
+        state: the weights under Hugging Face's names.
+        values: the config.json; dtype and writer are added.
+        folder: an existing folder.
+        dtype: of the weights on disk.
+
+    Raises:
+        ModelError: a weight is too large for `dtype`.
+        OSError: the disk is full.
+    """
+    kind = str(dtype).removeprefix("torch.")
+    stored = {name: value.to(dtype) for name, value in state.items()}
+    for name, value in stored.items():
+        if not all(bound.isfinite() for bound in torch.aminmax(value)):
+            raise ModelError(f"{name} holds values that are not finite in {kind}")
+    text = json.dumps({**values, "dtype": kind, "written_by": WRITER}, indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_tensors(stored, folder / "model.safetensors")
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -152,7 +199,12 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     path.chmod(mode)
 
 
-def _read_config(folder: Path) -> Mapping[str, object]:
+def read_config(folder: Path) -> Mapping[str, object]:
+    """The config.json of a model folder.
+
+    Raises:
+        ModelError: it is missing or holds no JSON object.
+    """
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -165,8 +217,20 @@ def _read_config(folder: Path) -> Mapping[str, object]:
     return values
 
 
-def _read_weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
-    """The checkpoint's file and tensors."""
+def read_weights(folder: Path, config: ModelConfig) -> tuple[Path, dict[str, Tensor]]:
+    """The checkpoint's file, and its tensors under today's Hugging Face names.
+
+    Raises:
+        ModelError: there is no file of weights, it is damaged, or has fewer layers than `config`.
+    """
+    path, found = _read_tensors(folder)
+    found = {_modern_name(name): value for name, value in found.items()}
+    if config.layers > (layers := _layer_count(found)):
+        raise ModelError(f"{path} has {layers} layers, config.json asks for {config.layers}")
+    return path, found
+
+
+def _read_tensors(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     for name, read in (("model.safetensors", load_file), ("pytorch_model.bin", _read_pickle)):
         path = folder / name
         if path.exists():
@@ -212,27 +276,6 @@ def _is_tied(config: ModelConfig, found: Mapping[str, Tensor]) -> bool:
     if decoder is None or words is None:
         return config.tied
     return config.tied and decoder.shape == words.shape and torch.equal(decoder, words)
-
-
-def _ours(model: Bert, found: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """The checkpoint under our names, checked against the model's shapes."""
-    state = {}
-    for ours, theirs in name_table(model):
-        missing = [name for name in theirs if name not in found]
-        if missing:
-            raise ModelError(f"{source} lacks {missing[0]}{_head_note(missing[0])}")
-        expected = model.get_parameter(ours).shape
-        wanted = (expected[0] // len(theirs), *expected[1:])
-        for name in theirs:
-            shape = tuple(found[name].shape)
-            if shape != wanted:
-                raise ModelError(f"{source}: {name} has shape {shape}, config.json asks for {wanted}{_head_note(name)}")
-        state[ours] = torch.cat([found[name] for name in theirs]).float()
-    used = {name for _, theirs in name_table(model) for name in theirs} | {_DECODER} | _BUFFERS
-    for name in sorted(found.keys() - used):
-        if name.startswith(_OURS):
-            raise ModelError(f"{source} holds {name}, which a model of the shape in config.json has no place for")
-    return state
 
 
 def _head_note(name: str) -> str:

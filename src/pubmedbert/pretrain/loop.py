@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import os
 import shutil
 import signal
-import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +22,7 @@ from pubmedbert.files import atomic_folder, locked, write_text
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.flops import peak_flops, training_flops
 from pubmedbert.model.heads import Bert
+from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
 from pubmedbert.pretrain.evaluate import evaluate_packs
@@ -37,7 +36,6 @@ from pubmedbert.shards.read import Shards, open_shards
 from pubmedbert.shards.samples import Pack
 
 _OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html"}
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass
@@ -108,7 +106,7 @@ def claim(folder: Path, recipe: Recipe, shards: Shards) -> None:
 
 def setup(folder: Path, recipe: Recipe, shards: Shards) -> Run:
     """Build model, optimizer and feeds; restore the newest checkpoint and cut the metrics back to it."""
-    _prepare_torch()
+    prepare_torch()
     train = feed(shards, "train", recipe)
     config = recipe.model(shards.meta.vocab_size, train.special.pad)
     model = Bert(config)
@@ -230,22 +228,6 @@ def _cut_metrics(folder: Path, step: int) -> None:
     """Drop the lines written after the checkpoint at `step`, and a half-written last one."""
     kept = [line for line in runs.metrics(folder) if line["step"] <= step] if step else []
     write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def _prepare_torch() -> None:
-    """Deterministic kernels, and memory that is kept for the next step.
-
-    By default glibc gives large tensors back to the system when they are freed; getting them again, page by page, can
-    cost a third of a step. Kept, the heap grows ever more slowly as packs of new sizes come.
-    """
-    torch.use_deterministic_algorithms(True)
-    # Every tensor is written before it is read, so none need be filled first.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-            libc.mallopt(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 @contextmanager

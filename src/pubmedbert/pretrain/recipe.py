@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import SIZES, ModelConfig
+from pubmedbert.settings import Settings, overrides, read_toml
 
 RECIPES = Path(__file__).with_name("recipes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Settings):
     """Settings of a pretraining run, each of which `--set key=value` changes."""
 
     size: str = "mini"
@@ -63,17 +63,8 @@ class Recipe:
     """Newest checkpoints kept."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if field.type == "str" and not isinstance(value, str):
-                raise InputError(f"recipe: {field.name} must be text, not {value!r}")
-            if field.type == "int" and not whole:
-                raise InputError(f"recipe: {field.name} must be a whole number, not {value!r}")
-            if field.type == "float" and not (whole or isinstance(value, float)):
-                raise InputError(f"recipe: {field.name} must be a number, not {value!r}")
-        if self.size not in SIZES:
-            raise InputError(f"recipe: size must be one of {', '.join(SIZES)}, not {self.size!r}")
+        super().__post_init__()
+        self._one_of("size", SIZES)
         self._within("max_positions", 4, 2**16)
         self._within("length", 4, self.max_positions)
         self._within("seed", 0, 2**31)
@@ -89,11 +80,6 @@ class Recipe:
         for name in ("lr", "eps", "clip"):
             self._within(name, 1e-12, 1e6)
 
-    def _within(self, name: str, least: float, most: float) -> None:
-        value = getattr(self, name)
-        if not least <= value <= most:
-            raise InputError(f"recipe: {name} must be from {least:g} to {most:g}, not {value:g}")
-
     def model(self, vocab_size: int, pad_id: int) -> ModelConfig:
         """The model's shape for a vocabulary of that size."""
         return replace(
@@ -106,47 +92,19 @@ class Recipe:
             attention_dropout=self.attention_dropout,
         )
 
-    def toml(self) -> str:
-        """The recipe with every setting, as TOML."""
-        return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(self).items())
 
-
-def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str, given: Iterable[str] = ()) -> Recipe:
     """Read a recipe and apply overrides.
 
     Args:
         name: one of the recipes in the package ("mini"), or a TOML file.
-        overrides: `key=value`, the value written as in TOML; text may go without quotes.
+        given: overrides `key=value`, the value written as in TOML; text may go without quotes.
 
     Raises:
         InputError: no such recipe, no TOML, an unknown key, or a value out of range.
     """
     known = {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
-    path = known.get(name, Path(name))
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(known)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals:
-            raise InputError(f"--set takes key=value, not {override!r}")
-        values[key.strip()] = _parse(value.strip())
-    settings = {field.name for field in fields(Recipe)}
-    for key in values:
-        if key not in settings:
-            raise InputError(f"recipe {name}: unknown setting {key!r}; there are {', '.join(sorted(settings))}")
-    return Recipe(**values)
-
-
-def _parse(value: str) -> object:
-    try:
-        return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return value
-
-
-def _toml_value(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    if name not in known and not Path(name).is_file():
+        raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(known)}")
+    values = read_toml(known.get(name, Path(name))) | overrides(given)
+    return Recipe.made(values, f"recipe {name}")

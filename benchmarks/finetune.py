@@ -1,0 +1,220 @@
+"""Fine-tuning and prediction against the transformers Trainer: the same torch, weights, examples, batches and dropout.
+
+    python benchmarks/finetune.py --data DATA --rounds 3
+
+Every figure is taken in a process of its own, one variant after the other, round after round; the table has the median
+of each and its range. A process first trains on some batches that are not timed. The model has base size and random
+weights: speed is measured here, not quality. Needs the `dev` extra.
+
+Variants: `trainer` pads each batch to its longest row (the Trainer's default); `bucketed` also groups rows of similar
+length; `pubmedbert` reads unpadded packs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+VARIANTS = ("trainer", "bucketed", "pubmedbert")
+EXAMPLES = {"ncbi-disease": (192, 32), "hoc": (32, 16)}
+"""Examples in an epoch and in a batch, by data set."""
+
+
+def main() -> None:
+    """Measure all variants, or one in a child process."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the BLURB data sets")
+    parser.add_argument("--sets", default="ncbi-disease,hoc")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", default="base")
+    parser.add_argument("--child", nargs=3, metavar=("VARIANT", "SET", "MODEL"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        variant, name, model = given.child
+        print(json.dumps(measure(variant, name, Path(model), given.data)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_model(Path(folder), given.size)
+        print(f"{cpu()}, {os.cpu_count()} cores; {given.size} size, random weights, dropout 0.1, fp32")
+        for name in given.sets.split(","):
+            table(name, [run(variant, name, folder, given) for _ in range(given.rounds) for variant in VARIANTS])
+
+
+def run(variant: str, name: str, model: str, given: argparse.Namespace) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--data", str(given.data), "--child", variant, name, model]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {"variant": variant} | result
+
+
+def table(name: str, results: list[dict[str, Any]]) -> None:
+    """Print medians, ranges and ratios of one data set."""
+    first, batch = results[0], EXAMPLES[name][1]
+    print(f"\n{name}: {first['examples']} examples, {first['tokens']:,} word pieces, batches of {batch}")
+    print(f"{'':12}{'train, ex/s':>24}{'ratio':>8}{'predict, ex/s':>26}{'ratio':>8}")
+    medians = {
+        (variant, kind): statistics.median(one[kind] for one in results if one["variant"] == variant)
+        for variant in VARIANTS
+        for kind in ("train", "predict")
+    }
+    for variant in VARIANTS:
+        line = f"{variant:12}"
+        for kind, width in (("train", 24), ("predict", 26)):
+            rates = [one[kind] for one in results if one["variant"] == variant]
+            shown = f"{medians[variant, kind]:.2f} [{min(rates):.2f}-{max(rates):.2f}]"
+            line += f"{shown:>{width}}{medians['pubmedbert', kind] / medians[variant, kind]:>8.2f}"
+        print(line)
+    flops = next(one["flops"] for one in results if one["variant"] == "pubmedbert")
+    peak = max(one["peak"] for one in results)
+    rate = medians["pubmedbert", "train"] / results[0]["examples"] * flops
+    print(f"pubmedbert trains at {rate / 1e9:.0f} GFLOP/s of {peak / 1e9:.0f} (best matrix product): {rate / peak:.0%}")
+
+
+def measure(variant: str, name: str, model: Path, data: Path) -> dict[str, Any]:
+    """Training and prediction rates of one variant, in examples a second, and what the epoch needs."""
+    from pubmedbert.blurb.datasets import open_dataset
+    from pubmedbert.finetune import loop
+    from pubmedbert.finetune.dataset import Dataset
+    from pubmedbert.finetune.recipe import Recipe
+    from pubmedbert.model.flops import peak_flops, training_flops
+
+    count, batch = EXAMPLES[name]
+    whole = open_dataset(name, data)
+    some = [list(whole.read(split))[: 2 * count] for split in ("train", "dev")]
+    dataset = Dataset(whole.name, whole.task, whole.metric, whole.labels, lambda split: some[split == "dev"])
+    ready = loop.setup(dataset, Recipe(batch=batch, long="truncate", max_length=512), model)
+    chosen, warm = range(count), range(count, count + 2 * batch)
+    lengths = [len(row.tokens) for number in chosen for row in ready.train.rows[number]]
+    measured = ours(ready, chosen, warm) if variant == "pubmedbert" else trainer(variant, ready, chosen, warm, model)
+    flops = training_flops(ready.base.config, lengths, 0)
+    return measured | {"examples": count, "tokens": sum(lengths), "flops": flops, "peak": peak_flops()}
+
+
+def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
+    """Rates of this project."""
+    import numpy as np
+
+    from pubmedbert.finetune import data, loop
+    from pubmedbert.finetune.stability import Optimizer
+
+    model = loop.new_model(ready.base, ready.head, ready.recipe, 0)
+    optimizer = Optimizer(model, ready.recipe, 1000)
+
+    def train(numbers: list[int]) -> None:
+        model.train()
+        for step, start in enumerate(range(0, len(numbers), ready.recipe.batch)):
+            loop.update(ready, model, numbers[start : start + ready.recipe.batch])
+            optimizer.step(step)
+
+    train(list(warm))
+    order = np.random.default_rng(0).permutation(len(chosen)).tolist()
+    started = time.perf_counter()
+    train(order)
+    trained = time.perf_counter() - started
+    encoded = data.Encoded(ready.train.rows[: len(chosen)])
+    data.logits(model, data.Encoded(ready.train.rows[:8]))
+    started = time.perf_counter()
+    data.logits(model, encoded)
+    return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
+
+
+def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) -> dict[str, float]:
+    """Rates of the transformers Trainer on the same word pieces."""
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokens = ready.head.level == "tokens"
+    if tokens:
+        model = transformers.AutoModelForTokenClassification.from_pretrained(folder, num_labels=len(ready.head.labels))
+        collator: Any = transformers.DataCollatorForTokenClassification(tokenizer)
+    else:
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=len(ready.head.labels), problem_type="multi_label_classification"
+        )
+        collator = transformers.DataCollatorWithPadding(tokenizer)
+    with tempfile.TemporaryDirectory() as out:
+        settings = transformers.TrainingArguments(
+            output_dir=out,
+            per_device_train_batch_size=ready.recipe.batch,
+            per_device_eval_batch_size=ready.recipe.batch,
+            num_train_epochs=1,
+            learning_rate=ready.recipe.lr,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            train_sampling_strategy="group_by_length" if variant == "bucketed" else "random",
+        )
+
+        def build(numbers: range) -> Any:
+            rows = [_example(ready, number, tokens) for number in numbers]
+            return transformers.Trainer(model, settings, data_collator=collator, train_dataset=rows)
+
+        build(warm).train()
+        timed = build(chosen)
+        started = time.perf_counter()
+        timed.train()
+        trained = time.perf_counter() - started
+        rows = [_example(ready, number, tokens) for number in chosen]
+        if variant == "bucketed":
+            rows.sort(key=lambda row: len(row["input_ids"]))
+        timed.predict(rows[:8])
+        started = time.perf_counter()
+        timed.predict(rows)
+        return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
+
+
+def _example(ready: Any, number: int, tokens: bool) -> dict[str, Any]:
+    """An example as the Trainer's collators take it; word pieces that continue a word have no label."""
+    row = ready.train.rows[number][0]
+    example: dict[str, Any] = {"input_ids": list(row.tokens), "attention_mask": [1] * len(row.tokens)}
+    target = ready.targets[number]
+    if not tokens:
+        return example | {"labels": target.tolist()}
+    labels = [-100] * len(row.tokens)
+    for place, word in zip(row.where, row.words, strict=True):
+        labels[place] = int(target[word])
+    return example | {"labels": labels}
+
+
+def make_model(folder: Path, size: str) -> None:
+    """A model folder of random weights with the bundled model's vocabulary."""
+    from dataclasses import replace
+
+    from pubmedbert.infer.tokenizer import ModelTokenizer
+    from pubmedbert.model import hf
+    from pubmedbert.model.config import SIZES
+    from pubmedbert.model.encoder import initialise
+    from pubmedbert.model.heads import Bert
+    from pubmedbert.model.locate import BUNDLED
+    from pubmedbert.vocab.folder import write_files
+
+    tokenizer = ModelTokenizer(BUNDLED, 2**31)
+    config = replace(SIZES[size], vocab_size=tokenizer.size)
+    model = Bert(config, pooler=True)
+    initialise(model, config, 0)
+    hf.save(model, folder)
+    write_files(tokenizer.pieces, folder)
+
+
+def cpu() -> str:
+    """The processor's name."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""From a data set's name to a finished fine-tuning run, and from all of BLURB to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pubmedbert.blurb import datasets
+from pubmedbert.blurb.report import write_report
+from pubmedbert.errors import InputError
+from pubmedbert.files import read_json
+from pubmedbert.finetune import bootstrap
+from pubmedbert.finetune.data import gold as gold_of
+from pubmedbert.finetune.own_data import open_own
+from pubmedbert.finetune.recipe import load_recipe, size_of
+from pubmedbert.finetune.run import KEEP, RESULT, Job, Opener, cores, finetune, read_predictions
+from pubmedbert.finetune.search import search as search_recipe
+from pubmedbert.model import hf
+from pubmedbert.model.config import config_from_hf
+from pubmedbert.model.locate import locate
+from pubmedbert.progress import say
+
+
+def opener(dataset: str, folder: Path | None, style: str = "dummies") -> Opener:
+    """What opens a BLURB data set of a folder, or a user's own.
+
+    Raises:
+        InputError: there is no such data set, or its folder is not given.
+    """
+    if dataset not in datasets.NAMES:
+        path = Path(dataset)
+        if path.suffix != ".toml" or not path.is_file():
+            known = ", ".join(datasets.NAMES)
+            raise InputError(f"no data set {dataset!r}: it is no TOML file, and none of {known}")
+        return partial(open_own, path.resolve())
+    if folder is None:
+        raise InputError(f"--data must name the folder that holds {datasets.entry(dataset).folder}/")
+    return partial(datasets.open_dataset, dataset, folder.resolve(), style)
+
+
+def finetune_one(
+    model: str,
+    dataset: str,
+    folder: Path | None,
+    out: Path,
+    *,
+    seeds: int | None = None,
+    recipe: str = "auto",
+    given: Sequence[str] = (),
+    search: int = 0,
+    keep: str = "all",
+    workers: int | None = None,
+    test: bool = True,
+) -> dict[str, Any]:
+    """Fine-tune a model on one data set; the arguments are those of `pubmedbert finetune`.
+
+    Returns:
+        What `result.json` says.
+
+    Raises:
+        InputError: data, recipe or folders are not as they must be.
+        ModelError: the model can't be loaded.
+    """
+    if keep not in KEEP:
+        raise InputError(f"keep must be one of {', '.join(KEEP)}, not {keep!r}")
+    if seeds is None:
+        seeds = datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5
+    for name, number in (("seeds", seeds), ("workers", 1 if workers is None else workers)):
+        if number < 1:
+            raise InputError(f"{name} must be a whole number from 1, not {number}")
+    found = locate(model)
+    config = config_from_hf(hf.read_config(found))
+    task = opener(dataset, folder)().task
+    settings = load_recipe(recipe, task, size_of(config.layers, model), given)
+    side_by_side = min(workers or cores(), seeds)
+    job = Job(
+        open=opener(dataset, folder, settings.style),
+        model=found,
+        model_name=model,
+        recipe=settings,
+        seeds=seeds,
+        keep=keep,
+        workers=side_by_side,
+        threads=max(cores() // side_by_side, 1),
+        test=test and has_test(dataset),
+    )
+    if search:
+        job = search_recipe(job, out, search)
+    return finetune(job, out)
+
+
+def has_test(dataset: str) -> bool:
+    """Whether a data set has a test split: BLURB's all do, one's own may."""
+    from pubmedbert.settings import read_toml
+
+    return dataset in datasets.NAMES or "test" in read_toml(Path(dataset))
+
+
+def run_blurb(
+    model: str,
+    folder: Path,
+    out: Path,
+    *,
+    names: Iterable[str] = (),
+    seeds: int | None = None,
+    recipe: str = "auto",
+    given: Sequence[str] = (),
+    keep: str = "best",
+    workers: int | None = None,
+    team: str = "",
+) -> dict[str, Any]:
+    """Fine-tune on every data set whose files are there, and write the report after each.
+
+    Returns:
+        What `report.json` says.
+
+    Raises:
+        InputError: a name is unknown, or none of the data sets can be read.
+    """
+    chosen = list(names) or list(datasets.NAMES)
+    if unknown := [name for name in chosen if name not in datasets.NAMES]:
+        raise InputError(f"no BLURB data set {unknown[0]!r}; there are {', '.join(datasets.NAMES)}")
+    missing = {name: why for name in datasets.NAMES if (why := datasets.available(name, folder))}
+    missing |= {name: "left out by --datasets" for name in datasets.NAMES if name not in chosen and name not in missing}
+    if not any(name not in missing for name in chosen):
+        raise InputError(next(missing[name] for name in chosen))
+    report: dict[str, Any] = {}
+    for name in (name for name in datasets.NAMES if name not in missing):
+        result = finetune_one(
+            model, name, folder, out / name, seeds=seeds, recipe=recipe, given=given, keep=keep, workers=workers
+        )
+        say(summary(result))
+        report = write_report(out, missing, team=team or "TEAM", model=model)
+    return report
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A run's scores in one line."""
+    scores = [f"{split} {_mean(result[split])}" for split in ("dev", "test") if split in result]
+    collapses = sum(entry["restarts"] + entry["collapsed"] for entry in result["seeds"])
+    fallen = f", {collapses} collapsed" if collapses else ""
+    return f"{result['dataset']}: {result['title']} {', '.join(scores)} ({len(result['seeds'])} seeds{fallen})"
+
+
+def _mean(values: dict[str, float | None]) -> str:
+    spread = f" ± {100 * values['sd']:.2f}" if values["sd"] is not None else ""
+    return f"{100 * (values['mean'] or 0.0):.2f}{spread}"
+
+
+def compare_runs(first: Path, second: Path, folder: Path | None, own: str = "", resamples: int = 10_000) -> str:
+    """The difference of two runs' test scores, with its interval, as a sentence.
+
+    Raises:
+        InputError: the runs are of different data sets, or have no test predictions.
+    """
+    results: list[dict[str, Any]] = [read_json(run / RESULT) for run in (first, second)]
+    name = results[0]["dataset"]
+    if results[1]["dataset"] != name:
+        raise InputError(
+            f"{first} is a run on {name}, {second} on {results[1]['dataset']}; compare runs on one data set"
+        )
+    dataset = opener(own or name, folder)()
+    gold = dataset.read("test")
+    ids = [example.id for example in gold]
+    predictions = []
+    for run, result in zip((first, second), results, strict=True):
+        seeds = [read_predictions(run / f"seed-{entry['seed']}" / "test.jsonl") for entry in result["seeds"]]
+        if any([key for key, _ in seed] != ids for seed in seeds):
+            raise InputError(f"{run} does not hold predictions for the test split of {name}")
+        predictions.append([[answer for _, answer in seed] for seed in seeds])
+    found = bootstrap.paired(
+        dataset.metric,
+        [gold_of(example) for example in gold],
+        *predictions,
+        labels=dataset.labels,
+        negative=dataset.negative,
+        resamples=resamples,
+    )
+    return (
+        f"{name}: {results[0]['title']} of {first} minus {second}: {100 * found.difference:+.2f} "
+        f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}], p = {found.p:.4f} "
+        f"(paired bootstrap, {found.examples:,} examples, {found.resamples:,} resamples)"
+    )

@@ -1,0 +1,223 @@
+"""The results of fine-tuning, read back from a report's folder and put together."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from pubmedbert.blurb.score import DATASETS, GROUPS, TITLES, blurb_score, blurb_sd, task_means, task_sds
+from pubmedbert.errors import InputError
+from pubmedbert.files import read_json
+from pubmedbert.finetune import metrics
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mean in percent (of correlations: times 100) and its standard deviation (n - 1); None for one seed."""
+
+    mean: float
+    sd: float | None
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f} ± {'-' if self.sd is None else format(self.sd, '.2f')}"
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One run of fine-tuning."""
+
+    seed: int
+    dev: float
+    """In percent."""
+    test: float | None
+    """In percent; None where the test set was not scored."""
+    restarts: int
+    """How often training had collapsed and was begun anew."""
+    collapsed: bool
+    """Whether it collapsed even so."""
+    seconds: float
+    best_epoch: int | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """All runs of one data set."""
+
+    folder: Path
+    dataset: str
+    task: str
+    metric: metrics.Metric
+    definition: str
+    model: str
+    recipe: dict[str, object]
+    counts: dict[str, object]
+    """Examples in each split."""
+    notes: tuple[str, ...]
+    seeds: tuple[Seed, ...]
+
+    @property
+    def title(self) -> str:
+        """The data set's name as papers write it."""
+        return TITLES.get(self.dataset, self.dataset)
+
+    @property
+    def dev(self) -> Score:
+        """Over the seeds."""
+        return _score([seed.dev for seed in self.seeds])
+
+    @property
+    def test(self) -> Score | None:
+        """Over the seeds; None where the test set was not scored."""
+        values = [seed.test for seed in self.seeds if seed.test is not None]
+        return _score(values) if values else None
+
+    @property
+    def best(self) -> Seed:
+        """The seed that is best on the dev set, the first of equals."""
+        return max(self.seeds, key=lambda seed: seed.dev)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a report tells of a model."""
+
+    model: str
+    results: tuple[Result, ...]
+    """In the order of BLURB; other data sets come last."""
+    missing: dict[str, str]
+    """Data sets without a test score, and why."""
+    tasks: dict[str, Score]
+    """Of the task types that are complete."""
+    blurb: Score | None
+    """None unless all 13 are there."""
+
+    @property
+    def incomplete(self) -> str:
+        """Why there is no BLURB score, as a sentence; "" where there is one."""
+        if self.blurb is not None:
+            return ""
+        absent = sum(name in self.missing for name in DATASETS)
+        tasks = ", ".join(task for task in GROUPS if task not in self.tasks)
+        return (
+            f"There is no BLURB score, for {absent} of its {len(DATASETS)} data sets have no test score; "
+            f"so these task types have no mean: {tasks}."
+        )
+
+
+def summarize(folder: Path, missing: Mapping[str, str]) -> Summary:
+    """Read all results of a report.
+
+    Args:
+        folder: with a folder for each data set, that has a `result.json`; unfinished ones have none.
+        missing: data sets that were not run, and why.
+
+    Raises:
+        InputError: there is no result, one is damaged, or they are of several models.
+    """
+    results = [_read(path) for path in sorted(folder.glob("*/result.json"))]
+    if not results:
+        raise InputError(f"{folder} holds no result: a folder for each data set, with its result.json, is wanted")
+    if len(models := sorted({result.model for result in results})) > 1:
+        raise InputError(f"{folder} holds results of several models ({', '.join(models)}); a report is of one model")
+    results.sort(key=lambda result: _place(result.dataset))
+    tests = {result.dataset: test for result in results if (test := result.test)}
+    means = {name: test.mean for name, test in tests.items()}
+    sds = {name: test.sd for name, test in tests.items() if test.sd is not None}
+    task_sd = task_sds(sds)
+    return Summary(
+        model=models[0],
+        results=tuple(results),
+        missing=_missing({result.dataset for result in results}, set(tests), missing),
+        tasks={task: Score(mean, task_sd.get(task)) for task, mean in task_means(means).items()},
+        blurb=Score(blurb_score(means), blurb_sd(sds)) if means.keys() >= set(DATASETS) else None,
+    )
+
+
+def task_type(dataset: str) -> str:
+    """The task type of BLURB that a data set is of, "" for other data sets."""
+    return next((task for task, names in GROUPS.items() if dataset in names), "")
+
+
+def _place(dataset: str) -> tuple[int, str]:
+    return (DATASETS.index(dataset) if dataset in DATASETS else len(DATASETS), dataset)
+
+
+def _missing(run: set[str], scored: set[str], told: Mapping[str, str]) -> dict[str, str]:
+    """Every data set of BLURB or of the caller's that has no test score, with a reason."""
+    reasons = {name: "its test set was not scored" if name in run else "it was not run" for name in DATASETS}
+    return {name: reason for name, reason in (reasons | dict(told)).items() if name not in scored}
+
+
+def _score(values: list[float]) -> Score:
+    return Score(fmean(values), stdev(values) if len(values) > 1 else None)
+
+
+def _read(path: Path) -> Result:
+    values = read_json(path)
+    text = {key: _text(path, values, key) for key in ("dataset", "task", "metric", "definition", "model")}
+    if text["dataset"] != path.parent.name:
+        raise InputError(f"{path}: its data set is {text['dataset']!r}, so its folder must have that name")
+    if text["metric"] not in metrics.METRICS:
+        raise InputError(f"{path}: no metric {text['metric']!r}; there are {', '.join(metrics.METRICS)}")
+    seeds, notes = values.get("seeds"), values.get("notes", [])
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, dict) for seed in seeds):
+        raise InputError(f'{path}: "seeds" must be a list of objects, one for each run')
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
+        raise InputError(f'{path}: "notes" must be a list of sentences')
+    runs = tuple(_seed(path, seed) for seed in seeds)
+    if len({seed.test is None for seed in runs}) > 1:
+        raise InputError(f"{path}: some seeds have a test score and some have none; all or none is wanted")
+    return Result(
+        folder=path.parent,
+        dataset=text["dataset"],
+        task=text["task"],
+        metric=metrics.METRICS[text["metric"]],
+        definition=text["definition"],
+        model=text["model"],
+        recipe=_object(path, values, "recipe"),
+        counts=_object(path, values, "counts"),
+        notes=tuple(notes),
+        seeds=runs,
+    )
+
+
+def _seed(path: Path, values: dict[str, object]) -> Seed:
+    best = values.get("best_epoch")
+    return Seed(
+        seed=int(_number(path, values, "seed")),
+        dev=100 * _number(path, values, "dev"),
+        test=None if values.get("test") is None else 100 * _number(path, values, "test"),
+        restarts=int(_number(path, values, "restarts")),
+        collapsed=bool(values.get("collapsed", False)),
+        seconds=_number(path, values, "seconds"),
+        best_epoch=None if best is None else int(_number(path, values, "best_epoch")),
+    )
+
+
+def _number(path: Path, values: dict[str, object], key: str) -> float:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InputError(f'{path}: "{key}" of every seed must be a number, not {_shown(value)}')
+    return value
+
+
+def _text(path: Path, values: dict[str, object], key: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str) or not value:
+        raise InputError(f'{path}: "{key}" must be a text, not {_shown(value)}')
+    return value
+
+
+def _object(path: Path, values: dict[str, object], key: str) -> dict[str, object]:
+    value = values.get(key, {})
+    if not isinstance(value, dict):
+        raise InputError(f'{path}: "{key}" must be an object, not {_shown(value)}')
+    return value
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value)[:40]

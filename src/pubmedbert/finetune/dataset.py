@@ -1,0 +1,69 @@
+"""What a data set is to fine-tuning: examples in three splits, a task and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Task = Literal["ner", "words", "relation", "similarity", "classification", "multilabel", "pairs"]
+"""Named entities; a class for each word (PICO); one of several relations; a number for two texts; one class for a text;
+any number of classes for a text; one class for two texts (question answering)."""
+TOKEN_TASKS: tuple[Task, ...] = ("ner", "words")
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """Words with a tag each, as the file has them."""
+
+    id: str
+    """Unique in its split."""
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None
+    """As in the file (`B-Disease`, `B`, `I-PAR`, `O`); None where they are hidden."""
+    document: str = ""
+    """The document the words are from, where the file tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text, or two, with what is to be said of it."""
+
+    id: str
+    """Unique in its split."""
+    text: str
+    label: str | float | tuple[str, ...] | None
+    """A class, a number (similarity), the classes that hold (multilabel), or None where it is hidden."""
+    text_b: str | None = None
+
+
+Example = Tagged | Labelled
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set; its files are read when a split is asked for, so test labels stay unread until they are scored."""
+
+    name: str
+    task: Task
+    metric: str
+    """A name in `pubmedbert.finetune.metrics.METRICS`."""
+    labels: tuple[str, ...]
+    """Classes in a fixed order. For `ner` the entity types ("" where tags have none), for `words` the tags but O, for
+    `similarity` nothing."""
+    read: Callable[[Split], Sequence[Example]]
+    """Reads a split; raises InputError where a file is missing or damaged."""
+    negative: str | None = None
+    """The class that is no relation: it is predicted, and left out of the F1."""
+    notes: tuple[str, ...] = ()
+    """How its files deviate from what was published."""
+
+
+def hidden(examples: Sequence[Example]) -> list[Example]:
+    """The examples without tags and labels: what a model may see of a test set."""
+    return [
+        replace(example, tags=None) if isinstance(example, Tagged) else replace(example, label=None)
+        for example in examples
+    ]

@@ -1,0 +1,257 @@
+"""A user's own data set: a small TOML file that says where the examples are and what their columns mean."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, Labelled, Split, Tagged, Task
+from pubmedbert.finetune.pubtator import read_pubtator, tagged
+from pubmedbert.finetune.readers import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
+from pubmedbert.infer.spans import entities
+
+TASKS: tuple[Task, ...] = get_args(Task)
+Format = Literal["conll", "pubtator"] | RowFormat
+FORMATS: tuple[Format, ...] = ("conll", "pubtator", *ROW_FORMATS)
+METRICS: dict[Task, tuple[str, ...]] = {
+    "ner": ("entity_f1",),
+    "words": ("word_macro_f1",),
+    "relation": ("micro_f1", "macro_f1", "accuracy"),
+    "similarity": ("pearson", "spearman"),
+    "classification": ("accuracy", "macro_f1", "micro_f1"),
+    "multilabel": ("multilabel_f1",),
+    "pairs": ("accuracy", "macro_f1", "micro_f1"),
+}
+"""What a task may be measured by; the first unless the file says otherwise."""
+
+Reader = Callable[[Path], list[tuple[str, Example]]]
+"""Reads the examples of a file, each with where it stands."""
+
+_Name = TypeVar("_Name", bound=str)
+_WORD_FORMATS: dict[Task, tuple[Format, ...]] = {"ner": ("conll", "pubtator"), "words": ("conll",)}
+_PUBTATOR_KEYS = {"task", "format", "train", "dev", "test", "metric"}
+_CONLL_KEYS = _PUBTATOR_KEYS | {"text", "label"}
+_ROW_KEYS = _CONLL_KEYS | {"text_b", "id", "negative", "separator"}
+_WITH_NEGATIVE: tuple[Task, ...] = ("relation", "classification", "pairs")
+_TWO_TEXTS: tuple[Task, ...] = ("similarity", "pairs")
+_DEV_SHARE = 10  # every tenth example of train, where there is no dev
+
+
+@dataclass(frozen=True)
+class _Own:
+    """The TOML file, checked."""
+
+    path: Path
+    task: Task
+    files: dict[Split, Path]
+    metric: str
+    negative: str | None
+    read: Reader
+
+    @property
+    def train_only(self) -> bool:
+        return "dev" not in self.files
+
+
+def open_own(path: Path) -> Dataset:
+    """Open the data set that a TOML file describes.
+
+    Its keys: `task`, one of `TASKS`; `format` (`conll` for ner and words, `pubtator` for ner, `jsonl`, `csv` or `tsv`
+    for the others); `train` and, if there are, `dev` and `test`, files relative to it, gzip or not; `text`, `text_b`,
+    `label` and `id`, the names of columns (in conll `text` and `label` are numbers of columns, from 0: the first and
+    the last unless given); `negative`, the class that the F1 leaves out; `metric`; `separator` of the labels in a cell
+    (multilabel, ","; lines of JSON have lists).
+
+    Train and dev are read to collect the labels, test only when it is asked for. Where there is no dev, a tenth of
+    train, chosen by a hash of the text, is.
+
+    Raises:
+        InputError: the file can't be read, a key is unknown or of no use, a file is missing, or an example is bad.
+    """
+    own = _own(path)
+    labels: tuple[str, ...] = ()
+    if own.task != "similarity":
+        train = own.read(own.files["train"])
+        labels = tuple(sorted({label for _, example in train for label in _labels(example, own.task)}))
+        least = 1 if own.task in (*TOKEN_TASKS, "multilabel") else 2
+        if len(labels) < least:
+            raise InputError(f"{own.files['train']} has {len(labels)} different labels: {least} or more are wanted")
+        if own.negative is not None and own.negative not in labels:
+            raise InputError(f"{path}: the negative class {own.negative!r} is none of the labels: {', '.join(labels)}")
+        if not own.train_only:
+            _check_labels(own.read(own.files["dev"]), own, labels)
+    share = f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none."
+    return Dataset(
+        name=path.stem,
+        task=own.task,
+        metric=own.metric,
+        labels=labels,
+        read=partial(_split, own, labels),
+        negative=own.negative,
+        notes=(share,) if own.train_only else (),
+    )
+
+
+def _split(own: _Own, labels: tuple[str, ...], split: Split) -> Sequence[Example]:
+    if split == "test" and "test" not in own.files:
+        raise InputError(f'{own.path} names no test file: add test = "FILE" to score on it')
+    if split == "test" or not own.train_only:
+        found = own.read(own.files[split])
+        _check_labels(found, own, labels)
+        return [example for _, example in found]
+    examples = [example for _, example in own.read(own.files["train"])]
+    chosen = [example for example in examples if _held_out(example) == (split == "dev")]
+    if not chosen:
+        raise InputError(f'{own.files["train"]} is too small to take a tenth as dev: add dev = "FILE" to {own.path}')
+    return chosen
+
+
+def _held_out(example: Example) -> bool:
+    text = " ".join(example.words) if isinstance(example, Tagged) else f"{example.text}\n{example.text_b or ''}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _DEV_SHARE == 0
+
+
+def _labels(example: Example, task: Task) -> Iterable[str]:
+    if isinstance(example, Tagged):
+        tags = example.tags or ()
+        return {kind for kind, _, _ in entities(tags)} if task == "ner" else set(tags) - {"O"}
+    label = example.label
+    return label if isinstance(label, tuple) else [label] if isinstance(label, str) else []
+
+
+def _check_labels(examples: list[tuple[str, Example]], own: _Own, labels: tuple[str, ...]) -> None:
+    known = set(labels)
+    for where, example in examples:
+        if strange := sorted(set(_labels(example, own.task)) - known):
+            train = own.files["train"].name
+            raise InputError(f"{where}: the label {strange[0]!r} does not occur in {train}, so it cannot be learned")
+
+
+def _own(path: Path) -> _Own:
+    table = _table(path)
+    task = _choice(path, table, "task", TASKS)
+    form = _choice(path, table, "format", FORMATS)
+    right = _WORD_FORMATS.get(task, ROW_FORMATS)
+    if form not in right:
+        raise InputError(f"{path}: format = {form!r} does not go with task = {task!r}: it must be {' or '.join(right)}")
+    keys = {"conll": _CONLL_KEYS, "pubtator": _PUBTATOR_KEYS}.get(form, _ROW_KEYS)
+    if unknown := sorted(table.keys() - keys):
+        raise InputError(f"{path}: {unknown[0]!r} is no key for {form}; the keys are {', '.join(sorted(keys))}")
+    if "negative" in table and task not in _WITH_NEGATIVE:
+        raise InputError(f"{path}: negative goes with the tasks {', '.join(_WITH_NEGATIVE)}, not with {task}")
+    if "separator" in table and (task != "multilabel" or form == "jsonl"):
+        raise InputError(f"{path}: separator goes with the task multilabel in csv and tsv only")
+    if "train" not in table:
+        raise InputError(f"{path}: train is missing: it names the file of training examples")
+    files = {split: path.parent / _string(path, table, split) for split in SPLITS if split in table}
+    for file in files.values():
+        if not file.is_file():
+            raise InputError(f"{path} names {file}, which does not exist: paths are relative to the TOML file")
+    return _Own(
+        path=path,
+        task=task,
+        files=files,
+        metric=_choice(path, table, "metric", METRICS[task]) if "metric" in table else METRICS[task][0],
+        negative=_string(path, table, "negative") if "negative" in table else None,
+        read=_reader(path, table, task, form),
+    )
+
+
+def _reader(path: Path, table: dict[str, Any], task: Task, form: Format) -> Reader:
+    if form == "conll":
+        return _conll(path, table, task)
+    return _pubtator if form == "pubtator" else _rows(path, table, task, form)
+
+
+def _pubtator(file: Path) -> list[tuple[str, Example]]:
+    return [(f"{file}, {document.id}", document) for document in tagged(read_pubtator(file))]
+
+
+def _conll(path: Path, table: dict[str, Any], task: Task) -> Reader:
+    token, tag = _column(path, table, "text", 0), _column(path, table, "label", -1)
+
+    def read(file: Path) -> list[tuple[str, Example]]:
+        sentences = read_conll(file, token, tag, spans=task == "ner")
+        return [(f"{file}, sentence {place}", sentence) for place, sentence in enumerate(sentences, 1)]
+
+    return read
+
+
+def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Reader:
+    text, label = (_string(path, table, key, key) for key in ("text", "label"))
+    second = _string(path, table, "text_b", "text_b") if task in _TWO_TEXTS or "text_b" in table else None
+    identifier = _string(path, table, "id") if "id" in table else None
+    separator = None if form == "jsonl" else _string(path, table, "separator", ",")
+
+    def read(file: Path) -> list[tuple[str, Example]]:
+        examples: list[tuple[str, Example]] = []
+        seen: set[str] = set()
+        for count, row in enumerate(read_rows(file, form), 1):
+            name = _scalar(row, identifier) if identifier else str(count)
+            if name in seen:
+                raise InputError(f"{row.where}: the id {name!r} came before: every example needs its own")
+            seen.add(name)
+            said = _label(row, label, task, separator)
+            examples.append((row.where, Labelled(name, row.text(text), said, row.text(second) if second else None)))
+        if not examples:
+            raise InputError(f"{file} holds no example")
+        return examples
+
+    return read
+
+
+def _label(row: Row, column: str, task: Task, separator: str | None) -> str | float | tuple[str, ...]:
+    if task == "similarity":
+        return number(row, column)
+    if task != "multilabel":
+        return _scalar(row, column)
+    value = row.cell(column)
+    if separator is not None and isinstance(value, str):
+        value = [part.strip() for part in value.split(separator) if part.strip()]
+    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+        raise InputError(f'{row.where}: "{column}" must be a list of labels, not {value!r}')
+    return tuple(sorted(set(value)))
+
+
+def _scalar(row: Row, column: str) -> str:
+    """A text, or a whole number of JSON as one."""
+    value = row.cell(column)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else row.text(column)
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise InputError(f'{path} is not TOML ({error}): lines such as task = "ner" are wanted') from error
+
+
+def _string(path: Path, table: dict[str, Any], key: str, default: str = "") -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str) or not value:
+        raise InputError(f'{path}: {key} must be a text such as {key} = "...", not {value!r}')
+    return value
+
+
+def _column(path: Path, table: dict[str, Any], key: str, default: int) -> int:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or (key in table and value < 0):
+        raise InputError(f"{path}: {key} must be the number of a column, from 0, not {value!r}")
+    return value
+
+
+def _choice(path: Path, table: dict[str, Any], key: str, names: Sequence[_Name]) -> _Name:
+    value = table.get(key)
+    for name in names:
+        if value == name:
+            return name
+    said = f"not {value!r}" if key in table else "it is missing"
+    raise InputError(f"{path}: {key} must be one of {', '.join(names)}; {said}")

@@ -1,0 +1,146 @@
+"""PubTator: abstracts with annotated spans, as NCBI-disease and BC5CDR were released."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune.dataset import Tagged
+from pubmedbert.finetune.readers import read_lines
+
+_WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
+"""A run of letters and digits, or any other character: of 25,868 mentions in the two corpora, 12 end inside a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """A mention: characters `start` to `end` of the document's text."""
+
+    start: int
+    end: int
+    text: str
+    kind: str
+    concept: str = ""
+    """The identifiers it was normalised to, as in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A title and an abstract with their mentions."""
+
+    pmid: str
+    title: str
+    abstract: str
+    annotations: tuple[Annotation, ...]
+
+    @property
+    def text(self) -> str:
+        """What offsets count in: title, a space, abstract."""
+        return f"{self.title} {self.abstract}"
+
+
+@dataclass
+class _Open:
+    """A document whose lines are still being read."""
+
+    pmid: str
+    title: str
+    abstract: str | None = None
+    annotations: list[Annotation] = field(default_factory=list)
+
+
+def read_pubtator(path: Path) -> list[Document]:
+    """Read the documents of a file; relations (`CID`) are passed over.
+
+    The same PMID may come again, as 8528200 does in the training set of NCBI-disease: it is read as often as it comes.
+
+    Raises:
+        InputError: the file can't be read, or a line is not of the format or does not fit its document.
+    """
+    documents: list[Document] = []
+    current: _Open | None = None
+    where = str(path)
+    for where, line in read_lines(path):
+        line = line.rstrip("\r\n")
+        if not line.strip():
+            continue
+        if title := re.match(r"(\d+)\|t\|(.*)", line):
+            if current:
+                documents.append(_close(where, current))
+            current = _Open(title[1], title[2])
+        elif current and (abstract := re.match(r"(\d+)\|a\|(.*)", line)) and abstract[1] == current.pmid:
+            current.abstract = abstract[2]
+        elif current and current.abstract is not None and line.startswith(f"{current.pmid}\t"):
+            current.annotations += _annotation(where, line, f"{current.title} {current.abstract}")
+        else:
+            raise InputError(
+                f"{where}: PMID|t|title, then PMID|a|abstract, then lines of the same PMID, start, end, text and type "
+                f"are wanted, not {line[:40]!r}"
+            )
+    if not current:
+        raise InputError(f"{path} holds no document: lines PMID|t|title and PMID|a|abstract are wanted")
+    return [*documents, _close(where, current)]
+
+
+def tagged(documents: Collection[Document]) -> list[Tagged]:
+    """Documents as tagged words, one example each; a word is a run of letters and digits or any other character.
+
+    A mention that begins or ends inside a word takes the whole of it; of mentions that overlap, the one that begins
+    first stays, then the longer one. Ids are PMIDs, with `-2` where one comes again.
+    """
+    seen: Counter[str] = Counter()
+    examples = []
+    for document in documents:
+        seen[document.pmid] += 1
+        words, spans = tokenise(document.text)
+        tags = tuple(_tags(spans, document.annotations))
+        again = f"-{seen[document.pmid]}" if seen[document.pmid] > 1 else ""
+        examples.append(Tagged(document.pmid + again, words, tags, document.pmid))
+    return examples
+
+
+def tokenise(text: str) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
+    """The words of a text, and where each starts and ends."""
+    matches = list(_WORD.finditer(text))
+    return tuple(match[0] for match in matches), [match.span() for match in matches]
+
+
+def _tags(spans: list[tuple[int, int]], annotations: Collection[Annotation]) -> Iterator[str]:
+    queue = sorted(annotations, key=lambda mention: (mention.start, -mention.end))
+    place, current = 0, None
+    for start, end in spans:
+        if current and current.end > start:
+            yield f"I-{current.kind}"
+            continue
+        while place < len(queue) and queue[place].end <= start:
+            place += 1
+        current = queue[place] if place < len(queue) and queue[place].start < end else None
+        # A mention that began inside the one before overlaps it, and has no word of its own to begin with.
+        while current and current.start < start:
+            place += 1
+            current = queue[place] if place < len(queue) and queue[place].start < end else None
+        yield f"B-{current.kind}" if current else "O"
+
+
+def _close(where: str, document: _Open) -> Document:
+    if document.abstract is None:
+        raise InputError(f"{where}: the document {document.pmid} before has no line {document.pmid}|a|")
+    return Document(document.pmid, document.title, document.abstract, tuple(document.annotations))
+
+
+def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
+    cells = line.split("\t")
+    if len(cells) == 4 and not cells[1].isdecimal():
+        return  # a relation between concepts
+    if len(cells) < 5 or not (cells[1].isdecimal() and cells[2].isdecimal()):
+        raise InputError(f"{where}: PMID, start, end, text and type are wanted, parted by tabs, not {line[:40]!r}")
+    start, end = int(cells[1]), int(cells[2])
+    if start >= end or text[start:end].strip() != cells[3].strip():  # a mention in NCBI-disease has spaces after it
+        raise InputError(
+            f"{where}: characters {start} to {end} of the document are {text[start:end]!r}, not {cells[3]!r}"
+        )
+    yield Annotation(start, end, text[start:end], cells[4], cells[5] if len(cells) > 5 else "")

@@ -1,0 +1,92 @@
+"""Seeds side by side: worker processes that each train with their share of the cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pubmedbert.errors import InputError
+from pubmedbert.model.config import ModelError
+from pubmedbert.progress import progress
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+
+    from pubmedbert.finetune.run import Job
+
+
+def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
+    """Train the seeds, `job.workers` at a time.
+
+    Raises:
+        InputError: what a worker found wrong, or a worker was killed; seeds that are done stay done.
+    """
+    epochs = len(seeds) * job.recipe.epochs
+    with progress(f"fine-tuning {folder.name}", epochs, "epochs") as advance:
+        if job.workers == 1:
+            from pubmedbert.finetune.run import train_seeds
+
+            train_seeds(job, seeds, folder, lambda note, gained: advance(gained, note))
+            return
+        context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
+        waiting: Queue[int | None] = context.Queue()
+        notes: Queue[tuple[str, int | None]] = context.Queue()
+        for seed in [*seeds, *[None] * job.workers]:  # a worker stops at a None
+            waiting.put(seed)
+        workers: list[BaseProcess] = [
+            context.Process(target=_work, args=(job, folder, waiting, notes, os.getpid()), daemon=True)
+            for _ in range(min(job.workers, len(seeds)))
+        ]
+        for worker in workers:
+            worker.start()
+        try:
+            for note, gained in _until_done(workers, notes):
+                advance(gained, note)
+        finally:
+            for worker in workers:
+                worker.terminate()
+                worker.join()
+
+
+def _until_done(workers: list[BaseProcess], notes: Queue[tuple[str, int | None]]) -> Iterator[tuple[str, int]]:
+    """Lines from the workers, until all have ended; a worker's error is raised here."""
+    while True:
+        alive = any(worker.is_alive() for worker in workers)
+        try:
+            text, gained = notes.get(timeout=0.5 if alive else 0.05)
+        except queue.Empty:
+            dead = next((worker for worker in workers if worker.exitcode not in (None, 0)), None)
+            if dead is not None:
+                reason = "was killed, perhaps for want of memory" if (dead.exitcode or 0) < 0 else "failed"
+                raise InputError(
+                    f"a worker {reason} (exit code {dead.exitcode}); finished seeds are kept, and the same command "
+                    "goes on, with --workers 1 in the least memory"
+                ) from None
+            if not alive:
+                return
+            continue
+        if gained is None:
+            raise InputError(text)
+        yield text, gained
+
+
+def _work(
+    job: Job, folder: Path, waiting: Queue[int | None], notes: Queue[tuple[str, int | None]], parent: int
+) -> None:
+    """A worker: trains seeds from the queue until none waits."""
+    from pubmedbert.finetune.run import train_seeds
+
+    def report(note: str, gained: int) -> None:
+        if os.getppid() != parent:  # nobody waits for the result any more
+            os._exit(1)
+        notes.put((note, gained))
+
+    try:
+        train_seeds(job, iter(waiting.get, None), folder, report)
+    except (InputError, ModelError) as error:
+        notes.put((str(error), None))

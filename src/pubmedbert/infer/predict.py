@@ -1,0 +1,197 @@
+"""What a fine-tuned model says of texts and of words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pubmedbert.errors import InputError
+from pubmedbert.infer.rows import SHORTEST_ROW, Long, Row, RowEncoder, batches, pack
+from pubmedbert.infer.spans import entities
+from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.model.locate import locate
+from pubmedbert.model.tuned_hf import load_tuned
+
+PACK_TOKENS = 4096
+"""Most word pieces computed at once."""
+
+Prediction = dict[str, object]
+"""What is said of one input; JSON can hold it."""
+
+
+class Predictor:
+    """A fine-tuned model: texts, pairs of texts or words in, labels and entities out.
+
+    Inputs longer than the model reads are cut into overlapping windows: each word is tagged where it has most context,
+    the windows of a text are averaged; where the model was tuned on cut texts (`"long": "truncate"`), so are these.
+
+    Args:
+        model: a folder in Hugging Face layout, ours or one that transformers wrote, or a hub id; see
+            `pubmedbert.model.locate`.
+
+    Raises:
+        InputError: the folder has no tokenizer, or one that does not fit the model; its tags are of no scheme.
+        ModelError: there is no such model, or it is no fine-tuned one.
+    """
+
+    def __init__(self, model: str | Path) -> None:
+        folder = locate(str(model))
+        self._model, extra = load_tuned(folder)
+        self.head = self._model.head
+        config = self._model.config
+        if self.head.level == "tokens":
+            _check_tags(self.head.labels, folder)
+        self._pairs = config.token_types > 1
+        self._long = _long(extra, folder)
+        length = _max_length(extra, config.max_positions, folder)
+        self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), length)
+
+    def predict_texts(self, texts: Sequence[str | tuple[str, str | None]]) -> list[Prediction]:
+        """What the model says of each text, or pair of texts.
+
+        Returns:
+            From a model that tags words: `{"entities": [{"entity", "start", "end", "text", "score"}]}`, the entities
+            `text[start:end]` of the original text, as transformers' aggregation strategy "first" has them: the first
+            piece of a word (as BERT's pre-tokeniser finds it) speaks for it. The score is the mean, over the words of
+            the entity, of the probability of the tag predicted for each.
+
+            From a model that classifies texts: `{"label", "score", "scores"}`, the label most probable;
+            `{"labels", "scores"}`, each label more probable than not (a logit above 0), where several may hold;
+            `{"score"}`, a number, from a regression. `scores` holds the probability of every label.
+
+        Raises:
+            InputError: a text is not valid Unicode, or there is a second text and the model reads one.
+        """
+        pairs = [(text, None) if isinstance(text, str) else text for text in texts]
+        if any(b is not None for _, b in pairs) and (self.head.level == "tokens" or not self._pairs):
+            raise InputError("this model reads one text at a time, not a pair; leave text_b out")
+        if self.head.level == "text":
+            return [self._classes(row) for row in self._logits(self._rows.text_batch(pairs, self._long))]
+        found = self._rows.found_words_batch([text for text, _ in pairs])
+        logits = self._logits([rows for rows, _ in found])
+        return [
+            self._entities(text, spans, scores)
+            for (text, _), (_, spans), scores in zip(pairs, found, logits, strict=True)
+        ]
+
+    def predict_words(self, sentences: Sequence[Sequence[str]]) -> list[Prediction]:
+        """What a model that tags words says of words that are given one by one.
+
+        Returns:
+            `{"tags": [...], "entities": [{"entity", "first", "end", "text", "score"}]}`: a tag for each word, as the
+            model has it, and the entities `words[first:end]`; the score is that of `predict_texts`.
+
+        Raises:
+            InputError: a word is not valid Unicode, or the model classifies texts.
+        """
+        if self.head.level == "text":
+            raise InputError("this model classifies texts, not words; give it texts")
+        results: list[Prediction] = []
+        for words, logits in zip(sentences, self._logits(self._rows.words_batch(sentences)), strict=True):
+            tags, scores = self._tags(logits)
+            found = [
+                {
+                    "entity": kind,
+                    "first": first,
+                    "end": end,
+                    "text": " ".join(words[first:end]),
+                    "score": float(scores[first:end].mean()),
+                }
+                for kind, first, end in entities(tags)
+            ]
+            results.append({"tags": tags, "entities": found})
+        return results
+
+    def _logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
+        """Logits of each example, which are numbered from 0: `[words, C]` at token level, `[C]` at text level.
+
+        Windows are computed apart: the classifier is linear, so the mean of their logits is that of their mean state.
+        """
+        shapes = [[sum(len(row.words) for row in rows)] if self.head.level == "tokens" else [] for rows in examples]
+        logits = [np.zeros((*shape, len(self.head.labels))) for shape in shapes]
+        rows = [row for example in examples for row in example]
+        for chosen in batches([[row] for row in rows], PACK_TOKENS):
+            packed = pack([rows[number] for number in chosen])
+            arrays = (packed.tokens, packed.positions, packed.types)
+            with torch.inference_mode():
+                where = torch.from_numpy(packed.where) if self.head.level == "tokens" else None
+                scores = self._model(*map(torch.from_numpy, arrays), packed.lengths, where).double().numpy()
+            start = 0
+            for number, row in enumerate(packed.rows):
+                if self.head.level == "tokens":
+                    logits[row.example][list(row.words)] = scores[start : start + len(row.words)]
+                    start += len(row.words)
+                else:
+                    logits[row.example] += scores[number] / len(examples[row.example])
+        return logits
+
+    def _tags(self, logits: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
+        """The most probable tag of each word, and its probability, from `[words, C]` logits."""
+        probabilities = _softmax(logits)
+        return [self.head.labels[index] for index in probabilities.argmax(axis=-1)], probabilities.max(axis=-1)
+
+    def _entities(self, text: str, spans: Sequence[tuple[int, int]], logits: NDArray[np.float64]) -> Prediction:
+        """The entities of a text whose words are at `spans`."""
+        tags, scores = self._tags(logits)
+        found = []
+        for kind, first, last in entities(tags):
+            start, end = spans[first][0], spans[last - 1][1]
+            score = float(scores[first:last].mean())
+            found.append({"entity": kind, "start": start, "end": end, "text": text[start:end], "score": score})
+        return {"entities": found}
+
+    def _classes(self, logits: NDArray[np.float64]) -> Prediction:
+        """What `[C]` logits say of a text."""
+        if self.head.problem == "regression":
+            return {"score": float(logits[0])}
+        if self.head.problem == "multi":
+            labels = [label for label, logit in zip(self.head.labels, logits, strict=True) if logit > 0]
+            return {"labels": labels, "scores": self._named(_sigmoid(logits))}
+        scores = self._named(_softmax(logits))
+        label = self.head.labels[int(logits.argmax())]
+        return {"label": label, "score": scores[label], "scores": scores}
+
+    def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self.head.labels, probabilities.tolist(), strict=True))
+
+
+def _check_tags(labels: Sequence[str], folder: Path) -> None:
+    try:
+        entities(labels)
+    except InputError as error:
+        raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
+
+
+def _max_length(extra: dict[str, object], max_positions: int, folder: Path) -> int:
+    value = extra.get("max_length", max_positions)
+    if isinstance(value, int) and not isinstance(value, bool) and SHORTEST_ROW <= value <= max_positions:
+        return value
+    raise InputError(
+        f"{folder / 'config.json'}: max_length must be from {SHORTEST_ROW} to {max_positions}, not {value!r}"
+    )
+
+
+def _long(extra: dict[str, object], folder: Path) -> Long:
+    value = extra.get("long", "windows")
+    if value == "windows":
+        return "windows"
+    if value == "truncate":
+        return "truncate"
+    raise InputError(f"{folder / 'config.json'}: long must be windows or truncate, not {value!r}")
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the last axis, of any shape."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By way of tanh, which does not overflow."""
+    shares: NDArray[np.float64] = (1 + np.tanh(logits / 2)) / 2
+    return shares

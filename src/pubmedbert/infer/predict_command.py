@@ -1,0 +1,176 @@
+"""`pubmedbert predict`: files and streams of texts or words in, JSON lines out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from pubmedbert.errors import InputError
+
+if TYPE_CHECKING:
+    from pubmedbert.infer.predict import Prediction, Predictor
+
+CHUNK = 256
+"""Inputs read, predicted and printed at a time."""
+_LONGEST_LINE = 64 << 20  # bytes; a file without line ends must not fill the memory
+_ENDINGS = (".jsonl", ".txt", ".conll", ".tsv")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Level = Literal["tokens", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One thing to predict: a text with or without a second one, or words."""
+
+    value: tuple[str, str | None] | list[str]
+    """Words as a list."""
+    identity: dict[str, object] = field(default_factory=dict)
+    """The "id" of the input, where it has one."""
+
+
+def predict(file: Annotated[str, Parameter(allow_leading_hyphen=True)], *, model: str) -> None:
+    """Let a fine-tuned model label texts or words: JSON lines on standard output, one for each input, in order.
+
+    Parameters
+    ----------
+    file
+        .jsonl: objects with "text" (and "text_b" for the second of a pair), or "words" (or "tokens"), a list; their
+        "id" is printed again. .txt: a text a line, empty lines are skipped. .conll or .tsv: a token a line, in the
+        first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input.
+    model
+        A fine-tuned model: a folder in Hugging Face layout, or a hub id.
+    """
+    from pubmedbert.infer.predict import Predictor
+
+    with _opened(file) as stream:
+        predictor = Predictor(model)
+        inputs = read(stream, file, predictor.head.level)
+        while chunk := list(islice(inputs, CHUNK)):
+            for given, said in zip(chunk, _predictions(predictor, chunk), strict=True):
+                print(json.dumps(given.identity | said, ensure_ascii=False))
+            sys.stdout.flush()
+
+
+def read(stream: IO[bytes], file: str, level: Level) -> Iterator[Input]:
+    """Yield the inputs of a file, one read at a time.
+
+    Args:
+        stream: its bytes.
+        file: its name, which says what it holds; for "-" the first character does.
+        level: whether the model speaks of words or of texts.
+
+    Raises:
+        InputError: a line can't be read, or does not fit the model.
+    """
+    name = "standard input" if file == "-" else file
+    lines = _lines(stream, name)
+    ending = Path(file).suffix.lower()
+    if file == "-":
+        first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
+        lines = chain([first], lines)
+        ending = ".jsonl" if first[1].lstrip().startswith("{") else ".txt"
+    if ending in (".conll", ".tsv"):
+        if level == "text":
+            raise InputError(f"{name} holds words, but this model classifies texts; give it .txt or .jsonl")
+        yield from _sentences(lines, name)
+        return
+    for number, line in lines:
+        if line.strip():
+            try:
+                yield _object(line, level) if ending == ".jsonl" else Input((line, None))
+            except InputError as error:
+                raise InputError(f"{name}, line {number}: {error}") from error
+
+
+def _predictions(predictor: Predictor, chunk: list[Input]) -> Iterator[Prediction]:
+    """The predictions in order; neighbours of one kind are predicted together."""
+    for _, run in groupby((given.value for given in chunk), key=type):
+        values = list(run)
+        words = [value for value in values if isinstance(value, list)]
+        texts = [value for value in values if isinstance(value, tuple)]
+        yield from predictor.predict_words(words) if words else predictor.predict_texts(texts)
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    if Path(file).suffix.lower() not in _ENDINGS:
+        raise InputError(f"{file} must end in {', '.join(_ENDINGS)}; - reads standard input")
+    with Path(file).open("rb") as stream:
+        yield stream
+
+
+def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Numbered lines without their ends."""
+    number = 0
+    while line := stream.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise InputError(f"{name}, line {number}: it is longer than {_LONGEST_LINE >> 20} MB")
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        try:
+            yield number, line.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8") from error
+
+
+def _sentences(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Input]:
+    """The words in the first column, one sentence at a time; -DOCSTART- lines part documents and are no words."""
+    words: list[str] = []
+    for number, line in chain(lines, [(0, "")]):
+        word = line.split("\t" if "\t" in line else None, 1)[0] if line.strip() else None
+        if word == "":
+            raise InputError(f"{name}, line {number}: the first column, the token, is empty")
+        if word and not word.startswith("-DOCSTART-"):
+            words.append(word)
+        elif words:
+            yield Input(words)
+            words = []
+
+
+def _object(line: str, level: Level) -> Input:
+    """The input in a line of JSON."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"not JSON ({error}): every line must be one JSON object") from error
+    if not isinstance(record, dict):
+        raise InputError(f"a JSON object is wanted, not {type(record).__name__}")
+    identity = {"id": record["id"]} if "id" in record else {}
+    for key in ("words", "tokens") if level == "tokens" else ():
+        if key in record:
+            words = record[key]
+            if not isinstance(words, list):
+                raise InputError(f'"{key}" must be a list of strings, not {json.dumps(words)[:40]}')
+            return Input([_string(word, key) for word in words], identity)
+    if "text" not in record:
+        speaks = (
+            'tags words: an object with "text" or "words"' if level == "tokens" else 'classifies texts: one with "text"'
+        )
+        raise InputError(f"this model {speaks} is wanted")
+    second = record.get("text_b")
+    if second is not None and level == "tokens":
+        raise InputError('this model tags one text at a time; leave "text_b" out')
+    return Input((_string(record["text"], "text"), None if second is None else _string(second, "text_b")), identity)
+
+
+def _string(value: object, key: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f'"{key}" must hold strings, not {json.dumps(value)[:40]}')
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f'"{key}" holds half of a surrogate pair at character {error.start + 1}') from error
+    return value

@@ -1,0 +1,164 @@
+"""The loop from outside: every task is learned, the same seed gives the same bits, a kill loses nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune import checkpoint, data, loop
+from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
+from pubmedbert.finetune.own_data import open_own
+from pubmedbert.finetune.recipe import Recipe
+from pubmedbert.infer.rows import Row
+
+FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0)
+
+
+def quiet(note: str, gained: int) -> None:
+    pass
+
+
+def ready(own: Path, tiny: Path, task: str, recipe: Recipe = FAST) -> loop.Setup:
+    return loop.setup(open_own(own / f"{task}.toml"), recipe, tiny)
+
+
+@pytest.mark.parametrize("task", ["ner", "classification", "relation", "multilabel", "pairs", "similarity"])
+def test_every_task_is_learned(own: Path, tiny: Path, task: str) -> None:
+    notes: list[str] = []
+    fitted = loop.fit(ready(own, tiny, task), 0, lambda note, _: notes.append(note))
+    assert fitted.dev > 0.85, notes
+    assert not fitted.collapsed
+    assert fitted.restarts == 0
+    assert len(notes) == len(fitted.history) == 12
+    assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] / 2
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_every_pooling_learns(own: Path, tiny: Path, pooling: str) -> None:
+    assert loop.fit(ready(own, tiny, "classification", replace(FAST, pooling=pooling)), 0, quiet).dev > 0.9
+
+
+@pytest.mark.parametrize(("scheme", "least"), [("bioul", 0.9), ("io", 0.75)])
+def test_every_scheme_learns(own: Path, tiny: Path, scheme: str, least: float) -> None:
+    """`io` cannot tell "imatinib imatinib" from one entity of two words."""
+    assert loop.fit(ready(own, tiny, "ner", replace(FAST, scheme=scheme)), 0, quiet).dev > least
+
+
+def same(left: loop.Fitted, right: loop.Fitted) -> bool:
+    pairs = zip(left.model.state_dict().values(), right.model.state_dict().values(), strict=True)
+    return left.history == right.history and all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(own: Path, tiny: Path) -> None:
+    made = ready(own, tiny, "classification", replace(FAST, epochs=2, dropout=0.1))
+    first, again, other = (loop.fit(made, seed, quiet) for seed in (0, 0, 1))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_a_killed_attempt_goes_on_from_its_last_epoch_to_the_same_bits(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    made = ready(own, tiny, "ner", replace(FAST, epochs=5, dropout=0.1, freeze=1, select=select))
+    whole = loop.fit(made, 3, quiet)
+    notes: list[str] = []
+
+    def kill(note: str, gained: int) -> None:
+        notes.append(note)
+        if len(notes) in (2, 4):
+            raise KilledError
+
+    for _ in range(2):
+        with pytest.raises(KilledError):
+            loop.fit(made, 3, kill, tmp_path)
+    resumed = loop.fit(made, 3, kill, tmp_path)
+    assert same(whole, resumed)
+    assert resumed.answers == whole.answers
+    assert resumed.best_epoch == whole.best_epoch
+    assert 5 < len(notes) < 10, "epochs that were saved are not trained again"
+
+
+def test_a_damaged_checkpoint_is_not_used(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    made = ready(own, tiny, "ner", replace(FAST, epochs=3))
+    whole = loop.fit(made, 0, quiet, tmp_path)
+    weights = tmp_path / "attempt-0" / checkpoint.NAME / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert same(whole, loop.fit(made, 0, quiet, tmp_path))
+    assert "is damaged (model.safetensors does not have its checksum)" in capsys.readouterr().err
+
+
+def test_a_collapse_begins_anew_and_is_counted(own: Path, tiny: Path, tmp_path: Path) -> None:
+    made = ready(own, tiny, "classification", replace(FAST, lr=1e-9, epochs=1, restarts=2))
+    with torch.no_grad():  # new classifiers are small: with no learning to speak of, all texts get the class of a bias
+        for name, value in made.base.named_parameters():
+            if "norm" not in name:
+                value.mul_(1e-3)
+    notes: list[str] = []
+    fitted = loop.fit(made, 0, lambda note, _: notes.append(note), tmp_path)
+    assert fitted.collapsed
+    assert fitted.restarts == 2
+    assert [note.split(",")[0] for note in notes if "collapsed" in note] == [
+        f"seed 0: attempt {number} collapsed to one answer" for number in (1, 2, 3)
+    ]
+
+
+def test_packs_of_any_size_have_the_gradient_of_the_whole_batch(own: Path, tiny: Path) -> None:
+    gradients = []
+    for tokens in (32, 4096):
+        made = ready(own, tiny, "ner", replace(FAST, pack_tokens=tokens))
+        model = loop.new_model(made.base, made.head, made.recipe, 0).eval()
+        loss = loop.update(made, model, range(16))
+        gradients.append((loss, {name: value.grad for name, value in model.named_parameters()}))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-5)
+    for name, gradient in gradients[0][1].items():
+        other = gradients[1][1][name]
+        assert gradient is not None
+        assert other is not None
+        assert torch.allclose(gradient, other, atol=1e-5), name
+
+
+def test_long_sentences_keep_every_tag(own: Path, tiny: Path) -> None:
+    made = ready(own, tiny, "ner", replace(FAST, max_length=8))
+    words = tuple("imatinib" if number % 3 == 0 else "a" for number in range(30))
+    encoded = data.encode([Tagged("x", words, None)], made.encoder, made.recipe)
+    assert len(encoded.rows[0]) > 1
+    scores = data.logits(loop.new_model(made.base, made.head, made.recipe, 0), encoded, 64)
+    assert scores[0].shape == (30, 3)
+    assert np.abs(scores[0]).min() > 0, "every word has logits of its own"
+
+
+def test_windows_of_a_text_are_averaged(own: Path, tiny: Path) -> None:
+    made = ready(own, tiny, "classification", replace(FAST, max_length=8))
+    long, short = Labelled("long", "a b c imatinib the kinase is a", None), Labelled("short", "a b", None)
+    encoded = data.encode([long, short], made.encoder, made.recipe)
+    model = loop.new_model(made.base, made.head, made.recipe, 0)
+    scores = data.logits(model, encoded, 64)
+    alone = [data.logits(model, data.Encoded([[replace_example(row)]]), 64)[0] for row in encoded.rows[0]]
+    assert len(alone) > 1
+    assert np.allclose(scores[0], np.mean(alone, axis=0), atol=1e-5)
+
+
+def replace_example(row: Row) -> Row:
+    return replace(row, example=0)
+
+
+def test_a_label_the_training_data_lacks_is_refused() -> None:
+    dataset = Dataset("x", "classification", "accuracy", ("a", "b"), lambda split: [])
+    with pytest.raises(InputError, match="'c' is not among a, b"):
+        data.targets([Labelled("0", "t", "c")], "classification", data.head_for(dataset, FAST), "bio")

@@ -1,0 +1,221 @@
+"""A user's own data: every task and format, and one sentence for what is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
+from pubmedbert.finetune.own_data import METRICS, TASKS, open_own
+from pubmedbert.finetune.readers import RowFormat
+
+CONLL = "p53\tB-Gene\nbinds\tO\n\nit\tO\n"
+PUBTATOR = "1|t|Aspirin.\n1|a|\n1\t0\t7\tAspirin\tChemical\n"
+
+
+def make(folder: Path, toml: str, **files: str | bytes) -> Path:
+    """A data set `mine.toml` and its files; "_" in a name stands for "."."""
+    for name, text in files.items():
+        data = text.encode() if isinstance(text, str) else text
+        path = folder / name.replace("_", ".")
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path = folder / "mine.toml"
+    path.write_text(toml)
+    return path
+
+
+def table(form: RowFormat, rows: list[dict[str, str]]) -> str:
+    if form == "jsonl":
+        return "".join(json.dumps(row) + "\n" for row in rows)
+    mark = "," if form == "csv" else "\t"
+    return "".join(mark.join(cells) + "\n" for cells in [list(rows[0]), *(list(row.values()) for row in rows)])
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        open_own(path)
+    return str(caught.value)
+
+
+def test_ner(tmp_path: Path) -> None:
+    toml = 'task = "ner"\nformat = "conll"\ntrain = "a.gz"\ndev = "b.tsv"\ntest = "c.tsv"'
+    data = open_own(make(tmp_path, toml, a_gz=CONLL, b_tsv="x\tU-Gene\n", c_tsv="y\tI-Gene\nz\tL-Gene\n"))
+    assert (data.name, data.task, data.metric, data.labels, data.notes) == ("mine", "ner", "entity_f1", ("Gene",), ())
+    assert data.read("train")[0] == Tagged("1", ("p53", "binds"), ("B-Gene", "O"))
+    assert data.read("test") == [Tagged("1", ("y", "z"), ("I-Gene", "L-Gene"))]
+
+
+def test_columns_of_conll(tmp_path: Path) -> None:
+    toml = 'task = "words"\nformat = "conll"\ntrain = "a.txt"\ndev = "a.txt"\ntext = 1\nlabel = 2'
+    data = open_own(make(tmp_path, toml, a_txt="1 a NOUN x\n2 b VERB x\n3 c O x\n"))
+    assert (data.labels, data.metric) == (("NOUN", "VERB"), "word_macro_f1")
+    assert data.read("dev") == [Tagged("1", ("a", "b", "c"), ("NOUN", "VERB", "O"))]
+
+
+def test_pubtator(tmp_path: Path) -> None:
+    data = open_own(make(tmp_path, 'task = "ner"\nformat = "pubtator"\ntrain = "a.txt"\ndev = "a.txt"', a_txt=PUBTATOR))
+    assert data.labels == ("Chemical",)
+    assert data.read("dev") == [Tagged("1", ("Aspirin", "."), ("B-Chemical", "O"), "1")]
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
+def test_relation(tmp_path: Path, form: RowFormat) -> None:
+    rows = [{"key": "r1", "sentence": "@GENE$ a", "kind": "yes"}, {"key": "r2", "sentence": "@GENE$ b", "kind": "none"}]
+    toml = f"""
+        task = "relation"
+        format = "{form}"
+        train = "a.x"
+        dev = "a.x"
+        id = "key"
+        text = "sentence"
+        label = "kind"
+        negative = "none"
+    """
+    data = open_own(make(tmp_path, toml, a_x=table(form, rows)))
+    assert (data.labels, data.negative, data.metric) == (("none", "yes"), "none", "micro_f1")
+    assert data.read("dev") == [Labelled("r1", "@GENE$ a", "yes"), Labelled("r2", "@GENE$ b", "none")]
+
+
+def test_similarity_reads_nothing_early(tmp_path: Path) -> None:
+    toml = 'task = "similarity"\nformat = "tsv"\ntrain = "a.tsv"\ndev = "b.tsv"\nlabel = "score"\nmetric = "spearman"'
+    path = make(tmp_path, toml, a_tsv="text\ttext_b\tscore\na\tb\t1.5\n", b_tsv="broken\n1\t2\n")
+    data = open_own(path)
+    assert (data.labels, data.metric) == ((), "spearman")
+    assert data.read("train") == [Labelled("1", "a", 1.5, "b")]
+    with pytest.raises(InputError, match=r"b\.tsv, line 2"):
+        data.read("dev")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_multilabel(tmp_path: Path, form: RowFormat) -> None:
+    text = "text,label\na,x; y\nb,\n" if form == "csv" else '{"text":"a","label":["y","x"]}\n{"text":"b","label":[]}\n'
+    separator = 'separator = ";"' if form == "csv" else ""
+    toml = f'task = "multilabel"\nformat = "{form}"\ntrain = "a.x"\ndev = "a.x"\n{separator}'
+    data = open_own(make(tmp_path, toml, a_x=text))
+    assert (data.labels, data.metric) == (("x", "y"), "multilabel_f1")
+    assert [example.label for example in data.read("dev") if isinstance(example, Labelled)] == [("x", "y"), ()]
+
+
+def test_pairs_and_whole_numbers(tmp_path: Path) -> None:
+    rows = "".join(json.dumps({"id": 10 + n, "text": "q", "text_b": "p", "label": n % 2}) + "\n" for n in range(2))
+    data = open_own(make(tmp_path, 'task="pairs"\nformat="jsonl"\ntrain="a.x"\ndev="a.x"\nid="id"', a_x=rows))
+    assert (data.labels, data.metric) == (("0", "1"), "accuracy")
+    assert data.read("train")[1] == Labelled("11", "q", "1", "p")
+
+
+def many(folder: Path, order: int = 1) -> Dataset:
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(300)][::order]
+    return open_own(make(folder, 'task="classification"\nformat="csv"\ntrain="a.x"', a_x=table("csv", rows)))
+
+
+def texts(examples: object) -> set[str]:
+    assert isinstance(examples, list)
+    return {example.text for example in examples}
+
+
+def test_dev_from_train(tmp_path: Path) -> None:
+    data = many(tmp_path)
+    train, dev = texts(data.read("train")), texts(data.read("dev"))
+    assert not train & dev
+    assert len(train | dev) == 300
+    assert 15 <= len(dev) <= 45
+    assert "a tenth of a.x" in data.notes[0]
+    assert texts(many(tmp_path, order=-1).read("dev")) == dev  # whatever the order
+    with pytest.raises(InputError, match=r"mine\.toml names no test file"):
+        data.read("test")
+
+
+def test_too_small_for_dev(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "x"}, {"text": "a", "label": "y"}]
+    data = open_own(make(tmp_path, 'task="classification"\nformat="csv"\ntrain="a.x"', a_x=table("csv", rows)))
+    with pytest.raises(InputError, match="too small to take a tenth as dev"):
+        (data.read("dev"), data.read("train"))
+
+
+def test_labels_that_train_lacks(tmp_path: Path) -> None:
+    toml = 'task="classification"\nformat="csv"\ntrain="a.x"\ndev="b.x"\ntest="c.x"'
+    train, other = "text,label\na,x\nb,y\n", "text,label\na,x\nb,z\n"
+    message = refused(make(tmp_path, toml, a_x=train, b_x=other, c_x=other))
+    assert message.endswith("b.x, line 3: the label 'z' does not occur in a.x, so it cannot be learned")
+    data = open_own(make(tmp_path, toml, a_x=train, b_x=train, c_x=other))
+    with pytest.raises(InputError, match=r"c\.x, line 3: the label 'z'"):
+        data.read("test")
+    toml = 'task="ner"\nformat="conll"\ntrain="a.x"\ndev="b.x"'
+    assert "b.x, sentence 3: the label 'Cell'" in refused(make(tmp_path, toml, a_x=CONLL, b_x=f"{CONLL}\nx\tB-Cell\n"))
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ("task = ", "is not TOML"),
+        ('format = "csv"', "task must be one of ner, words, relation"),
+        ('task = "tagging"', "not 'tagging'"),
+        ('task = "ner"', "format must be one of conll, pubtator, jsonl, csv, tsv; it is missing"),
+        ('task = "ner"\nformat = "csv"', "it must be conll or pubtator"),
+        ('task = "pairs"\nformat = "conll"', "it must be jsonl or csv or tsv"),
+        ('task = "pairs"\nformat = "csv"', "train is missing"),
+        ('task = "pairs"\nformat = "csv"\ntrain = 3', "train must be a text"),
+        ('task = "pairs"\nformat = "csv"\ntrain = "none.csv"', "none.csv, which does not exist"),
+        ('task = "pairs"\nformat = "csv"\ntrain = "a.x"\ntest = "none.csv"', "none.csv, which does not exist"),
+        (
+            'task = "pairs"\nformat = "csv"\ntrain = "a.x"\nlables = "x"',
+            "'lables' is no key for csv; the keys are dev,",
+        ),
+        ('task = "ner"\nformat = "conll"\ntrain = "a.x"\ntext_b = "x"', "'text_b' is no key for conll"),
+        ('task = "ner"\nformat = "pubtator"\ntrain = "a.x"\ntext = 1', "'text' is no key for pubtator"),
+        ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nlabel = "tag"', "label must be the number of a column"),
+        ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nlabel = -1', "label must be the number of a column"),
+        ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nmetric = "accuracy"', "metric must be one of entity_f1"),
+        ('task = "similarity"\nformat = "csv"\ntrain = "a.x"\nnegative = "x"', "negative goes with the tasks relation"),
+        ('task = "pairs"\nformat = "csv"\ntrain = "a.x"\nseparator = ";"', "separator goes with the task multilabel"),
+        ('task = "relation"\nformat = "csv"\ntrain = "a.x"\nnegative = "z"', "the negative class 'z' is none of"),
+        ('task = "relation"\nformat = "csv"\ntrain = "a.x"\ntext = "t"', 'line 2: there is no column "t"'),
+        ('task = "pairs"\nformat = "csv"\ntrain = "a.x"', 'line 2: there is no column "text_b"'),
+        ('task = "relation"\nformat = "csv"\ntrain = "a.x"\nid = "same"', "line 3: the id '1' came before"),
+        ('task = "ner"\nformat = "conll"\ntrain = "a.x"', "line 1: a word and its tag are wanted"),
+    ],
+)
+def test_bad_descriptions(tmp_path: Path, toml: str, sentence: str) -> None:
+    message = refused(make(tmp_path, toml, a_x="text,label,same\na,x,1\nb,y,1\n"))
+    assert sentence in message
+    assert str(tmp_path) in message
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "sentence"),
+    [
+        ("classification", "text,label\n", "holds no example"),
+        ("classification", "text,label\na,x\n", "has 1 different labels: 2 or more are wanted"),
+        ("classification", "text,label\na,x\n ,y\n", 'line 3: "text" is empty'),
+        ("classification", "text,label\na,x\nb,\n", 'line 3: "label" is empty'),
+        ("classification", "text,label\na,x\nb\n", "line 3: 2 columns are wanted"),
+        ("multilabel", "text,label\na,\n", "has 0 different labels: 1 or more are wanted"),
+        ("classification", b"text,label\na,\xff\n", "line 2: byte 3 is not UTF-8"),
+    ],
+)
+def test_bad_examples(tmp_path: Path, task: str, text: str | bytes, sentence: str) -> None:
+    message = refused(make(tmp_path, f'task = "{task}"\nformat = "csv"\ntrain = "a.x"', a_x=text))
+    assert sentence in message
+
+
+@pytest.mark.parametrize("score", ["high", "nan", "inf", ""])
+def test_scores_are_numbers(tmp_path: Path, score: str) -> None:
+    toml = 'task = "similarity"\nformat = "csv"\ntrain = "a.x"\ndev = "a.x"'
+    data = open_own(make(tmp_path, toml, a_x=f"text,text_b,label\na,b,{score}\n"))
+    with pytest.raises(InputError, match=r'a\.x, line 2: "label" must be a number'):
+        data.read("train")
+
+
+def test_lists_of_labels(tmp_path: Path) -> None:
+    path = make(tmp_path, 'task = "multilabel"\nformat = "jsonl"\ntrain = "a.x"', a_x='{"text": "a", "label": "x"}\n')
+    assert 'line 1: "label" must be a list of labels' in refused(path)
+
+
+def test_metrics() -> None:
+    metrics = pytest.importorskip("pubmedbert.finetune.metrics")
+    assert set(METRICS) == set(TASKS)
+    assert {metric for known in METRICS.values() for metric in known} <= set(metrics.METRICS)

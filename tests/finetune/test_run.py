@@ -1,0 +1,220 @@
+"""A run of several seeds: what it leaves, what it refuses, and that kills and workers change nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune import run as runs
+from pubmedbert.finetune.own_data import open_own
+from pubmedbert.finetune.recipe import Recipe
+from pubmedbert.finetune.run import Job, finetune, read_predictions
+from pubmedbert.finetune.search import search
+from pubmedbert.infer.predict import Predictor
+from pubmedbert.model.locate import locate
+
+FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0)
+
+
+def job(own: Path, tiny: Path, task: str = "ner", **changes: Any) -> Job:
+    opened = partial(open_own, own / f"{task}.toml")
+    return replace(Job(open=opened, model=tiny, model_name="tiny", recipe=FAST, seeds=2), **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(own: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "ner"
+    finetune(job(own, tiny), folder)
+    return folder
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """What a run left, without the seconds it took."""
+    result = json.loads((folder / "result.json").read_text())
+    for entry in result["seeds"]:
+        entry.pop("seconds")
+    files = sorted(path for path in folder.glob("seed-*/*") if path.name not in ("seed.json", "README.md"))
+    return {"result": result} | {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_run_leaves_models_predictions_and_a_result(finished: Path, own: Path) -> None:
+    result = json.loads((finished / "result.json").read_text())
+    assert result["dataset"] == "ner"
+    assert result["metric"] == "entity_f1"
+    assert "conlleval" in result["definition"]
+    assert result["counts"] == {"train": 96, "dev": 24, "test": 24}
+    assert [entry["seed"] for entry in result["seeds"]] == [0, 1]
+    tests = [entry["test"] for entry in result["seeds"]]
+    assert result["test"]["mean"] == pytest.approx(sum(tests) / 2)
+    assert result["test"]["sd"] == pytest.approx(abs(tests[0] - tests[1]) / 2**0.5)
+    assert result["test"]["mean"] > 0.5
+    for seed in (0, 1):
+        names = {path.name for path in (finished / f"seed-{seed}").iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json", "dev.jsonl", "test.jsonl", "seed.json"} <= names
+    assert not list(finished.glob(".seed-*")), "no checkpoint is left"
+
+
+def test_the_saved_model_gives_the_saved_predictions(finished: Path, own: Path) -> None:
+    examples = open_own(own / "ner.toml").read("test")
+    predictor = Predictor(finished / "seed-1")
+    found = predictor.predict_words([example.words for example in examples])  # type: ignore[union-attr]
+    saved = [answer for _, answer in read_predictions(finished / "seed-1" / "test.jsonl")]
+    assert [tuple(one["tags"]) for one in found] == saved  # type: ignore[arg-type]
+
+
+def test_a_finished_run_is_left_as_it_is(
+    finished: Path, own: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(finished)
+    finetune(job(own, tiny), finished)
+    assert content(finished) == before
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_more_seeds_are_added_to_those_that_are_there(finished: Path, own: Path, tiny: Path, tmp_path: Path) -> None:
+    finetune(job(own, tiny, seeds=1), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["test"]["sd"] is None
+    first = (tmp_path / "run" / "seed-0").stat().st_mtime_ns
+    finetune(job(own, tiny), tmp_path / "run")
+    assert (tmp_path / "run" / "seed-0").stat().st_mtime_ns == first
+    assert content(tmp_path / "run") == content(finished)
+
+
+def test_workers_side_by_side_give_the_same_bits(finished: Path, own: Path, tiny: Path, tmp_path: Path) -> None:
+    finetune(job(own, tiny, workers=2), tmp_path / "run")
+    assert content(tmp_path / "run") == content(finished)
+
+
+def test_only_the_best_model_is_kept_where_asked(own: Path, tiny: Path, tmp_path: Path) -> None:
+    result = finetune(job(own, tiny, keep="best"), tmp_path / "run")
+    best = max(result["seeds"], key=lambda entry: entry["dev"])["seed"]
+    assert [path.parent.name for path in (tmp_path / "run").glob("*/model.safetensors")] == [f"seed-{best}"]
+    assert len(list((tmp_path / "run").glob("*/test.jsonl"))) == 2
+    finetune(job(own, tiny, keep="none"), tmp_path / "none")
+    assert not list((tmp_path / "none").glob("*/model.safetensors"))
+
+
+def test_test_labels_are_not_read_before_every_seed_is_done(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    done = runs.score_run
+
+    def score(given: Job, dataset: Any, folder: Path) -> dict[str, Any]:
+        seen.append(len(list(folder.glob("seed-*/seed.json"))))
+        return done(given, dataset, folder)
+
+    monkeypatch.setattr(runs, "score_run", score)
+    finetune(job(own, tiny), tmp_path / "run")
+    assert seen == [2]
+    without = finetune(job(own, tiny, test=False), tmp_path / "without")
+    assert "test" not in without
+    assert not list((tmp_path / "without").glob("*/test.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"recipe": replace(FAST, lr=1e-3)}, "was made with lr = 0.01, now it is 0.001"),
+        ({"task": "classification"}, "was made with dataset = 'ner', now it is 'classification'"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    finished: Path, own: Path, tiny: Path, changes: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        finetune(job(own, tiny, **changes), finished)
+
+
+def test_a_folder_with_something_else_is_refused(own: Path, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InputError, match=r"holds notes\.txt and is no fine-tuning run"):
+        finetune(job(own, tiny), tmp_path)
+
+
+def test_an_error_in_a_worker_is_told(own: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="freeze = 7: the model has 2 layers"):
+        finetune(job(own, tiny, workers=2, recipe=replace(FAST, freeze=7)), tmp_path / "run")
+
+
+def start(own: Path, tiny: Path, folder: Path, workers: int) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from pathlib import Path; from tests.finetune.test_run import job, FAST;"
+        "from pubmedbert.finetune import loop; from pubmedbert.finetune.run import finetune\n"
+        "if __name__ == '__main__':\n"
+        "    loop.CHECKPOINT_SECONDS = 0\n"
+        f"    given = job(Path({str(own)!r}), Path({str(tiny)!r}), workers={workers})\n"
+        f"    finetune(given, Path({str(folder)!r}))"
+    )
+    script = folder.parent / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, env=environment)
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(
+    finished: Path, own: Path, tiny: Path, tmp_path: Path
+) -> None:
+    folder, draw = tmp_path / "run", random.Random(0)
+    for kill in range(4):
+        process = start(own, tiny, folder, workers=1)
+        deadline = time.monotonic() + 60
+        while not list(folder.glob(".seed-*/*/epoch")) and not list(folder.glob("seed-*")):
+            assert time.monotonic() < deadline or process.poll() is not None
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(signal.SIGKILL if kill % 2 else signal.SIGTERM)
+        process.wait(60)
+    finetune(job(own, tiny), folder)
+    assert content(folder) == content(finished)
+
+
+def test_workers_do_not_outlive_their_parent(own: Path, tiny: Path, tmp_path: Path) -> None:
+    process = start(own, tiny, tmp_path / "run", workers=2)
+    deadline = time.monotonic() + 60
+    children: list[int] = []
+    while len(children) < 2 and time.monotonic() < deadline and process.poll() is None:
+        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        time.sleep(0.01)
+    process.kill()
+    process.wait(60)
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, "a worker outlives its parent"
+        time.sleep(0.05)
+
+
+def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pubmedbert.finetune.search.GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3]})
+    base = job(own, tiny)
+    search(base, tmp_path, 2)
+    lines = (tmp_path / ".search" / "journal.log").read_text().splitlines()
+    found = search(base, tmp_path, 4)
+    assert (tmp_path / ".search" / "journal.log").read_text().splitlines()[: len(lines)] == lines
+    assert found.recipe == replace(FAST, lr=1e-2, epochs=3)
+    again = search(base, tmp_path, 4)
+    assert again.recipe == found.recipe
+    with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
+        search(base, tmp_path, 5)
+
+
+def test_the_bundled_model_can_be_fine_tuned(own: Path, tmp_path: Path) -> None:
+    recipe = replace(FAST, epochs=1, lr=1e-4)
+    finetune(job(own, locate("bundled"), seeds=1, recipe=recipe), tmp_path / "run")
+    assert load_file(tmp_path / "run" / "seed-0" / "model.safetensors")["classifier.weight"].shape[0] == 3
