@@ -1,6 +1,6 @@
 """Fine-tuning and prediction against the transformers Trainer: the same torch, weights, examples, batches and dropout.
 
-    python benchmarks/finetune.py --data DATA --rounds 3
+    python -m benchmarks.finetune --data DATA --rounds 3
 
 Every figure is taken in a process of its own, one variant after the other, round after round; the table has the median
 of each and its range. A process first trains on some batches that are not timed. The model has base size and random
@@ -51,7 +51,7 @@ def main() -> None:
 
 def run(variant: str, name: str, model: str, given: argparse.Namespace) -> dict[str, Any]:
     """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--data", str(given.data), "--child", variant, name, model]
+    command = [sys.executable, "-m", "benchmarks.finetune", "--data", str(given.data), "--child", variant, name, model]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
@@ -133,6 +133,7 @@ def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
 def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) -> dict[str, float]:
     """Rates of the transformers Trainer on the same word pieces."""
     import transformers
+    from benchmarks.trainer_rows import trainer_row
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     tokens = ready.head.level == "tokens"
@@ -159,7 +160,7 @@ def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) 
         )
 
         def build(numbers: range) -> Any:
-            rows = [_example(ready, number, tokens) for number in numbers]
+            rows = [trainer_row(ready.train, number, ready.targets[number]) for number in numbers]
             return transformers.Trainer(model, settings, data_collator=collator, train_dataset=rows)
 
         build(warm).train()
@@ -167,26 +168,13 @@ def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) 
         started = time.perf_counter()
         timed.train()
         trained = time.perf_counter() - started
-        rows = [_example(ready, number, tokens) for number in chosen]
+        rows = [trainer_row(ready.train, number, ready.targets[number]) for number in chosen]
         if variant == "bucketed":
             rows.sort(key=lambda row: len(row["input_ids"]))
         timed.predict(rows[:8])
         started = time.perf_counter()
         timed.predict(rows)
         return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
-
-
-def _example(ready: Any, number: int, tokens: bool) -> dict[str, Any]:
-    """An example as the Trainer's collators take it; word pieces that continue a word have no label."""
-    row = ready.train.rows[number][0]
-    example: dict[str, Any] = {"input_ids": list(row.tokens), "attention_mask": [1] * len(row.tokens)}
-    target = ready.targets[number]
-    if not tokens:
-        return example | {"labels": target.tolist()}
-    labels = [-100] * len(row.tokens)
-    for place, word in zip(row.where, row.words, strict=True):
-        labels[place] = int(target[word])
-    return example | {"labels": labels}
 
 
 def make_model(folder: Path, size: str) -> None:

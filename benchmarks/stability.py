@@ -1,6 +1,6 @@
 """The stability techniques one by one, against plain fine-tuning on small data: the study of Tinn et al. 2021 in small.
 
-    python benchmarks/stability.py --model MODEL --data DATA --out OUT [--sets biosses,gad10,pubmedqa] [--seeds 10]
+    python -m benchmarks.stability --model MODEL --data DATA --out OUT [--sets biosses,gad10,pubmedqa] [--seeds 10]
 
 Each line is a `pubmedbert finetune` run of ten seeds; the script can be stopped and run again, finished seeds stay. A
 line differs from `plain` in the settings that it names. `difference` and `sd ratio` are against plain, with 95%

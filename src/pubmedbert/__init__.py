@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pubmedbert.infer.fill_mask import FillMask as FillMask
+    from pubmedbert.infer.predict import Predictor as Predictor
 
 __version__ = "0.1.0"
-__all__ = ["FillMask", "__version__"]
+__all__ = ["FillMask", "Predictor", "__version__"]
+
+_PUBLIC = {"FillMask": "pubmedbert.infer.fill_mask", "Predictor": "pubmedbert.infer.predict"}
 
 
 def __getattr__(name: str) -> object:
     """Import the public classes on first use, so that `import pubmedbert` stays instant."""
-    if name == "FillMask":
-        from pubmedbert.infer.fill_mask import FillMask
-
-        return FillMask
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
     raise AttributeError(f"module 'pubmedbert' has no attribute {name!r}")

@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.cli import COMMANDS, main
+from pubmedbert.finetune import search
 from pubmedbert.pretrain import recipe
 from pubmedbert.sample.generate import generate
 from tests.infer.conftest import MINILM
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ONE_EPOCH = ["--seeds", "1", "--workers", "1", "--set", "epochs=1", "--set", "restarts=0"]
 SMALLER = {
+    "finetune": ONE_EPOCH,
+    "blurb": ONE_EPOCH,
     "corpus screen": ["--min-words", "15"],
     "vocab train": ["--size", "900"],
     "shards": ["--heldout", "0.05"],
@@ -66,12 +70,36 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "unseen.txt").write_text(text + "\n")
     shutil.copytree(MINILM, tmp_path / "general", ignore=shutil.ignore_patterns("*.safetensors"))
+    small_blurb(tmp_path / "data")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "topics.toml").write_text(
+        'task = "classification"\nformat = "jsonl"\ntrain = "train.jsonl"\ndev = "train.jsonl"\ntest = "train.jsonl"\n'
+    )
+    (tmp_path / "own" / "train.jsonl").write_text(
+        '{"text": "Aspirin eases pain.", "label": "drug"}\n{"text": "The liver is an organ.", "label": "body"}\n'
+    )
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-5, 5e-5]})
     recipes = tmp_path / "recipes"
     shutil.copytree(recipe.RECIPES, recipes)
     small = recipe.load_recipe("quickstart", SMALLER["pretrain"][1::2])
     (recipes / "quickstart.toml").write_text(small.toml())
     monkeypatch.setattr(recipe, "RECIPES", recipes)
     return tmp_path
+
+
+def small_blurb(data: Path) -> None:
+    """Three of BLURB's data sets, of a few examples each, and a text to predict."""
+    (data / "notes.txt").write_text("Imatinib is given for chronic myeloid leukaemia.\n")
+    (data / "NCBI-disease").mkdir()
+    for split in ("train", "devel", "test"):
+        (data / "NCBI-disease" / f"{split}.tsv").write_text("Severe\tO\nasthma\tB-Disease\n.\tO\n\nNone\tO\n.\tO\n")
+    for folder, rows in {
+        "GAD": "index\tsentence\tlabel\n0\t@GENE$ causes @DISEASE$.\t1\n1\tNo link of @GENE$ and @DISEASE$.\t0\n",
+        "BIOSSES": "pair_id\tsent1\tsent2\tscore\n1\tIt grows.\tIt grew.\t3.8\n2\tIt grows.\tHe sleeps.\t0.2\n",
+    }.items():
+        (data / folder).mkdir()
+        for split in ("train", "dev", "test"):
+            (data / folder / f"{split}.tsv").write_text(rows)
 
 
 def expanded(words: list[str], world: Path) -> Iterator[str]:

@@ -136,16 +136,24 @@ def test_too_small_for_dev(tmp_path: Path) -> None:
         (data.read("dev"), data.read("train"))
 
 
-def test_labels_that_train_lacks(tmp_path: Path) -> None:
+def test_labels_that_train_lacks_stay_in_the_gold(tmp_path: Path) -> None:
     toml = 'task="classification"\nformat="csv"\ntrain="a.x"\ndev="b.x"\ntest="c.x"'
-    train, other = "text,label\na,x\nb,y\n", "text,label\na,x\nb,z\n"
-    message = refused(make(tmp_path, toml, a_x=train, b_x=other, c_x=other))
-    assert message.endswith("b.x, line 3: the label 'z' does not occur in a.x, so it cannot be learned")
-    data = open_own(make(tmp_path, toml, a_x=train, b_x=train, c_x=other))
-    with pytest.raises(InputError, match=r"c\.x, line 3: the label 'z'"):
-        data.read("test")
+    train, dev, test = "text,label\na,x\nb,y\n", "text,label\na,x\nb,z\n", "text,label\na,x\nb,w\n"
+    data = open_own(make(tmp_path, toml, a_x=train, b_x=dev, c_x=test))
+    assert data.labels == ("x", "y", "z")
+    assert data.notes == ("b.x has labels that the training examples lack: z.",)
+    assert [example.label for example in data.read("test") if isinstance(example, Labelled)] == ["x", "w"]
     toml = 'task="ner"\nformat="conll"\ntrain="a.x"\ndev="b.x"'
-    assert "b.x, sentence 3: the label 'Cell'" in refused(make(tmp_path, toml, a_x=CONLL, b_x=f"{CONLL}\nx\tB-Cell\n"))
+    data = open_own(make(tmp_path, toml, a_x=CONLL, b_x=f"{CONLL}\nx\tB-Cell\n"))
+    assert data.labels[-1] == "Cell"
+
+
+def test_columns_may_be_text_or_counted_from_the_end_and_labels_may_be_json_values(tmp_path: Path) -> None:
+    toml = 'task="ner"\nformat="conll"\ntrain="a.x"\ndev="a.x"\ntext="0"\nlabel=-1'
+    assert open_own(make(tmp_path, toml, a_x="Aspirin\tNN\tB-Drug\n")).labels == ("Drug",)
+    toml = 'task="classification"\nformat="jsonl"\ntrain="a.x"\ndev="a.x"'
+    rows = '{"text": "a", "label": true}\n{"text": "b", "label": 3}\n'
+    assert open_own(make(tmp_path, toml, a_x=rows)).labels == ("3", "true")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +176,6 @@ def test_labels_that_train_lacks(tmp_path: Path) -> None:
         ('task = "ner"\nformat = "conll"\ntrain = "a.x"\ntext_b = "x"', "'text_b' is no key for conll"),
         ('task = "ner"\nformat = "pubtator"\ntrain = "a.x"\ntext = 1', "'text' is no key for pubtator"),
         ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nlabel = "tag"', "label must be the number of a column"),
-        ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nlabel = -1', "label must be the number of a column"),
         ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nmetric = "accuracy"', "metric must be one of entity_f1"),
         ('task = "similarity"\nformat = "csv"\ntrain = "a.x"\nnegative = "x"', "negative goes with the tasks relation"),
         ('task = "pairs"\nformat = "csv"\ntrain = "a.x"\nseparator = ";"', "separator goes with the task multilabel"),

@@ -57,10 +57,10 @@ def finetune(
     """
     from json import dumps
 
-    from pubmedbert.blurb.drive import finetune_one, summary
+    from pubmedbert.blurb.drive import Options, finetune_one, summary
 
-    options = {"seeds": seeds, "recipe": recipe, "given": set_ or (), "search": search, "keep": keep}
-    result = finetune_one(model, dataset, data, out, **options, workers=workers, test=test)  # type: ignore[arg-type]
+    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
+    result = finetune_one(model, dataset, data, out, options, search=search, test=test)
     print(dumps(result) if json else f"{summary(result)}; {out}/result.json")
 
 
@@ -102,11 +102,11 @@ def blurb(
     team
         Who submits: named in submission.zip.
     """
-    from pubmedbert.blurb.drive import run_blurb
+    from pubmedbert.blurb.drive import Options, run_blurb
 
     names = [name.strip() for name in datasets.split(",") if name.strip()]
-    options = {"names": names, "seeds": seeds, "recipe": recipe, "given": set_ or (), "keep": keep, "team": team}
-    run_blurb(model, data, out, **options, workers=workers)  # type: ignore[arg-type]
+    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
+    run_blurb(model, data, out, options, names=names, team=team)
     print((out / "report.md").read_text(encoding="utf-8"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,21 +41,48 @@ def opener(dataset: str, folder: Path | None, style: str = "dummies") -> Opener:
     return partial(datasets.open_dataset, dataset, folder.resolve(), style)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How to fine-tune, as the command line asks."""
+
+    seeds: int | None = None
+    """Runs; None for the paper's number."""
+    recipe: str = "auto"
+    given: Sequence[str] = ()
+    """Settings that differ from the recipe, `key=value`."""
+    keep: str = "all"
+    """Model folders that stay."""
+    workers: int | None = None
+    """Seeds side by side; None for one a core."""
+
+    def __post_init__(self) -> None:
+        if self.keep not in KEEP:
+            raise InputError(f"keep must be one of {', '.join(KEEP)}, not {self.keep!r}")
+        for name in ("seeds", "workers"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise InputError(f"{name} must be a whole number from 1, not {number}")
+
+
 def finetune_one(
     model: str,
     dataset: str,
     folder: Path | None,
     out: Path,
+    options: Options,
     *,
-    seeds: int | None = None,
-    recipe: str = "auto",
-    given: Sequence[str] = (),
     search: int = 0,
-    keep: str = "all",
-    workers: int | None = None,
     test: bool = True,
 ) -> dict[str, Any]:
-    """Fine-tune a model on one data set; the arguments are those of `pubmedbert finetune`.
+    """Fine-tune a model on one data set.
+
+    Args:
+        model: "bundled", a folder or a hub id.
+        dataset: a BLURB data set, or the TOML file of one's own.
+        folder: holds the BLURB data sets.
+        out: of the run.
+        options: how.
+        search: settings to try on dev first.
+        test: whether the test split is predicted and scored.
 
     Returns:
         What `result.json` says.
@@ -63,25 +91,19 @@ def finetune_one(
         InputError: data, recipe or folders are not as they must be.
         ModelError: the model can't be loaded.
     """
-    if keep not in KEEP:
-        raise InputError(f"keep must be one of {', '.join(KEEP)}, not {keep!r}")
-    if seeds is None:
-        seeds = datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5
-    for name, number in (("seeds", seeds), ("workers", 1 if workers is None else workers)):
-        if number < 1:
-            raise InputError(f"{name} must be a whole number from 1, not {number}")
+    seeds = options.seeds or (datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5)
     found = locate(model)
     config = config_from_hf(hf.read_config(found))
     task = opener(dataset, folder)().task
-    settings = load_recipe(recipe, task, size_of(config.layers, model), given)
-    side_by_side = min(workers or cores(), seeds)
+    settings = load_recipe(options.recipe, task, size_of(config.layers, model), options.given)
+    side_by_side = min(options.workers or cores(), seeds)
     job = Job(
         open=opener(dataset, folder, settings.style),
         model=found,
         model_name=model,
         recipe=settings,
         seeds=seeds,
-        keep=keep,
+        keep=options.keep,
         workers=side_by_side,
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
@@ -99,19 +121,17 @@ def has_test(dataset: str) -> bool:
 
 
 def run_blurb(
-    model: str,
-    folder: Path,
-    out: Path,
-    *,
-    names: Iterable[str] = (),
-    seeds: int | None = None,
-    recipe: str = "auto",
-    given: Sequence[str] = (),
-    keep: str = "best",
-    workers: int | None = None,
-    team: str = "",
+    model: str, folder: Path, out: Path, options: Options, *, names: Iterable[str] = (), team: str = ""
 ) -> dict[str, Any]:
     """Fine-tune on every data set whose files are there, and write the report after each.
+
+    Args:
+        model: "bundled", a folder or a hub id.
+        folder: holds the data sets.
+        out: of the report; each data set has its run in it.
+        options: how.
+        names: the only data sets to run; all where there are none.
+        team: who submits.
 
     Returns:
         What `report.json` says.
@@ -127,12 +147,11 @@ def run_blurb(
     if not any(name not in missing for name in chosen):
         raise InputError(next(missing[name] for name in chosen))
     report: dict[str, Any] = {}
-    for name in (name for name in datasets.NAMES if name not in missing):
-        result = finetune_one(
-            model, name, folder, out / name, seeds=seeds, recipe=recipe, given=given, keep=keep, workers=workers
-        )
-        say(summary(result))
-        report = write_report(out, missing, team=team or "TEAM", model=model)
+    waiting = [name for name in datasets.NAMES if name not in missing]
+    while waiting:
+        name = waiting.pop(0)
+        say(summary(finetune_one(model, name, folder, out / name, options)))
+        report = write_report(out, missing | dict.fromkeys(waiting, "not run yet"), team=team or "TEAM", model=model)
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ METRICS: dict[Task, tuple[str, ...]] = {
 }
 """What a task may be measured by; the first unless the file says otherwise."""
 
-Reader = Callable[[Path], list[tuple[str, Example]]]
-"""Reads the examples of a file, each with where it stands."""
+Reader = Callable[[Path], Sequence[Example]]
+"""Reads the examples of a file."""
 
 _Name = TypeVar("_Name", bound=str)
 _WORD_FORMATS: dict[Task, tuple[Format, ...]] = {"ner": ("conll", "pubtator"), "words": ("conll",)}
@@ -68,45 +69,51 @@ def open_own(path: Path) -> Dataset:
     the last unless given); `negative`, the class that the F1 leaves out; `metric`; `separator` of the labels in a cell
     (multilabel, ","; lines of JSON have lists).
 
-    Train and dev are read to collect the labels, test only when it is asked for. Where there is no dev, a tenth of
-    train, chosen by a hash of the text, is.
+    Train and dev are read to collect the labels, test only when it is asked for. A label of dev that train lacks is a
+    class that can't be learned: it stays in the gold, and a note names it. Where there is no dev, a tenth of train,
+    chosen by a hash of the text, is.
 
     Raises:
         InputError: the file can't be read, a key is unknown or of no use, a file is missing, or an example is bad.
     """
     own = _own(path)
     labels: tuple[str, ...] = ()
+    notes: list[str] = []
     if own.task != "similarity":
-        train = own.read(own.files["train"])
-        labels = tuple(sorted({label for _, example in train for label in _labels(example, own.task)}))
+        labels = _collected(own, "train")
         least = 1 if own.task in (*TOKEN_TASKS, "multilabel") else 2
         if len(labels) < least:
             raise InputError(f"{own.files['train']} has {len(labels)} different labels: {least} or more are wanted")
         if own.negative is not None and own.negative not in labels:
             raise InputError(f"{path}: the negative class {own.negative!r} is none of the labels: {', '.join(labels)}")
-        if not own.train_only:
-            _check_labels(own.read(own.files["dev"]), own, labels)
-    share = f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none."
+        strange = () if own.train_only else sorted(set(_collected(own, "dev")) - set(labels))
+        if strange:
+            notes.append(f"{own.files['dev'].name} has labels that the training examples lack: {', '.join(strange)}.")
+            labels = (*labels, *strange)
+    if own.train_only:
+        notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none.")
     return Dataset(
         name=path.stem,
         task=own.task,
         metric=own.metric,
         labels=labels,
-        read=partial(_split, own, labels),
+        read=partial(_split, own),
         negative=own.negative,
-        notes=(share,) if own.train_only else (),
+        notes=tuple(notes),
     )
 
 
-def _split(own: _Own, labels: tuple[str, ...], split: Split) -> Sequence[Example]:
+def _collected(own: _Own, split: Split) -> tuple[str, ...]:
+    """The labels that occur in a file, in order."""
+    return tuple(sorted({label for example in own.read(own.files[split]) for label in _labels(example, own.task)}))
+
+
+def _split(own: _Own, split: Split) -> Sequence[Example]:
     if split == "test" and "test" not in own.files:
         raise InputError(f'{own.path} names no test file: add test = "FILE" to score on it')
     if split == "test" or not own.train_only:
-        found = own.read(own.files[split])
-        _check_labels(found, own, labels)
-        return [example for _, example in found]
-    examples = [example for _, example in own.read(own.files["train"])]
-    chosen = [example for example in examples if _held_out(example) == (split == "dev")]
+        return own.read(own.files[split])
+    chosen = [example for example in own.read(own.files["train"]) if _held_out(example) == (split == "dev")]
     if not chosen:
         raise InputError(f'{own.files["train"]} is too small to take a tenth as dev: add dev = "FILE" to {own.path}')
     return chosen
@@ -123,14 +130,6 @@ def _labels(example: Example, task: Task) -> Iterable[str]:
         return {kind for kind, _, _ in entities(tags)} if task == "ner" else set(tags) - {"O"}
     label = example.label
     return label if isinstance(label, tuple) else [label] if isinstance(label, str) else []
-
-
-def _check_labels(examples: list[tuple[str, Example]], own: _Own, labels: tuple[str, ...]) -> None:
-    known = set(labels)
-    for where, example in examples:
-        if strange := sorted(set(_labels(example, own.task)) - known):
-            train = own.files["train"].name
-            raise InputError(f"{where}: the label {strange[0]!r} does not occur in {train}, so it cannot be learned")
 
 
 def _own(path: Path) -> _Own:
@@ -169,18 +168,13 @@ def _reader(path: Path, table: dict[str, Any], task: Task, form: Format) -> Read
     return _pubtator if form == "pubtator" else _rows(path, table, task, form)
 
 
-def _pubtator(file: Path) -> list[tuple[str, Example]]:
-    return [(f"{file}, {document.id}", document) for document in tagged(read_pubtator(file))]
+def _pubtator(file: Path) -> Sequence[Example]:
+    return tagged(read_pubtator(file))
 
 
 def _conll(path: Path, table: dict[str, Any], task: Task) -> Reader:
     token, tag = _column(path, table, "text", 0), _column(path, table, "label", -1)
-
-    def read(file: Path) -> list[tuple[str, Example]]:
-        sentences = read_conll(file, token, tag, spans=task == "ner")
-        return [(f"{file}, sentence {place}", sentence) for place, sentence in enumerate(sentences, 1)]
-
-    return read
+    return partial(read_conll, token=token, tag=tag, spans=task == "ner")
 
 
 def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Reader:
@@ -189,8 +183,8 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
     identifier = _string(path, table, "id") if "id" in table else None
     separator = None if form == "jsonl" else _string(path, table, "separator", ",")
 
-    def read(file: Path) -> list[tuple[str, Example]]:
-        examples: list[tuple[str, Example]] = []
+    def read(file: Path) -> Sequence[Example]:
+        examples: list[Example] = []
         seen: set[str] = set()
         for count, row in enumerate(read_rows(file, form), 1):
             name = _scalar(row, identifier) if identifier else str(count)
@@ -198,7 +192,7 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
                 raise InputError(f"{row.where}: the id {name!r} came before: every example needs its own")
             seen.add(name)
             said = _label(row, label, task, separator)
-            examples.append((row.where, Labelled(name, row.text(text), said, row.text(second) if second else None)))
+            examples.append(Labelled(name, row.text(text), said, row.text(second) if second else None))
         if not examples:
             raise InputError(f"{file} holds no example")
         return examples
@@ -220,9 +214,11 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
 
 
 def _scalar(row: Row, column: str) -> str:
-    """A text, or a whole number of JSON as one."""
+    """A text; JSON's whole numbers and truth values as it writes them."""
     value = row.cell(column)
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else row.text(column)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else row.text(column)
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -243,8 +239,10 @@ def _string(path: Path, table: dict[str, Any], key: str, default: str = "") -> s
 
 def _column(path: Path, table: dict[str, Any], key: str, default: int) -> int:
     value = table.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int) or (key in table and value < 0):
-        raise InputError(f"{path}: {key} must be the number of a column, from 0, not {value!r}")
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,3}", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{path}: {key} must be the number of a column, from 0, or from -1 backwards, not {value!r}")
     return value
 
 

@@ -1,0 +1,125 @@
+"""`finetune`, `blurb` and `compare` through the command line, on small files in the forms of the originals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubmedbert.blurb.datasets import NAMES
+from pubmedbert.cli import main
+from tests.e2e.test_docs import small_blurb
+from tests.finetune.conftest import own, tiny
+from tests.infer.conftest import refused
+
+__all__ = ["own", "refused", "tiny"]
+
+QUICK = ["--seeds", "2", "--workers", "1", "--set", "epochs=1", "--set", "restarts=0"]
+
+
+@pytest.fixture(scope="module")
+def blurb_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    small_blurb(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(blurb_data: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report") / "blurb"
+    main(["blurb", "--model", str(tiny), "--data", str(blurb_data), "--out", str(folder), *QUICK])
+    return folder
+
+
+def test_blurb_runs_what_is_there_and_says_what_is_missing(report: Path) -> None:
+    written = json.loads((report / "report.json").read_text())
+    assert {name for name in NAMES if (report / name).is_dir()} == {"ncbi-disease", "gad", "biosses"}
+    text = json.dumps(written)
+    assert "EBM-PICO/dev.tsv and 2 more" in text
+    page = (report / "report.md").read_text()
+    assert "no BLURB score" in page or "BLURB score" in page
+    assert "conlleval" in page
+    assert (report / "report.html").read_text().count("<svg") >= 3
+    assert (report / "submission.zip").exists()
+    assert [path.name for path in (report / "ncbi-disease").glob("seed-*/model.safetensors")] == ["model.safetensors"]
+
+
+def test_blurb_again_does_nothing_but_report(
+    report: Path, blurb_data: Path, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in report.glob("*/seed-*/*")}
+    main(["blurb", "--model", str(tiny), "--data", str(blurb_data), "--out", str(report), *QUICK])
+    assert {path: path.stat().st_mtime_ns for path in report.glob("*/seed-*/*")} == before
+    assert capsys.readouterr().err.count("nothing to do") == 3
+
+
+def test_compare_two_runs(
+    report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = [
+        "finetune",
+        "--model",
+        str(tiny),
+        "--dataset",
+        "gad",
+        "--data",
+        str(blurb_data),
+        "--out",
+        str(tmp_path / "b"),
+    ]
+    main([*run, *QUICK, "--recipe", "plain", "--set", "lr=1e-2"])
+    capsys.readouterr()
+    main(["compare", str(report / "gad"), str(tmp_path / "b"), "--data", str(blurb_data), "--resamples", "50"])
+    said = capsys.readouterr().out
+    assert said.startswith("gad: micro F1 of ")
+    assert "(paired bootstrap, 2 examples, 50 resamples)" in said
+
+
+def test_ones_own_data_needs_no_folder(
+    own: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for task in ("ner", "classification"):
+        toml, out = str(own / f"{task}.toml"), str(tmp_path / task)
+        main(["finetune", "--model", str(tiny), "--dataset", toml, "--out", out, *QUICK, "--json"])
+        assert json.loads(capsys.readouterr().out)["dataset"] == task
+    main(["predict", "--model", str(tmp_path / "ner" / "seed-1"), str(own / "test.jsonl")])
+    answers = capsys.readouterr().out.splitlines()
+    assert len(answers) == 24
+    assert all("entities" in json.loads(answer) for answer in answers)
+
+
+def test_data_that_cannot_be_had_is_refused_with_what_to_fetch(
+    blurb_data: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    run = ["finetune", "--model", tiny, "--data", blurb_data, "--out", tmp_path / "run", "--dataset"]
+    said = refused(*run, "ebm-pico")
+    assert "EBM-PICO/dev.tsv and 2 more" in said
+    assert "fetch" in said
+    assert not (tmp_path / "run").exists()
+    assert "none of bc5-chem, " in refused(*run, "bc6")
+    assert "--data must name the folder that holds GAD/" in refused(
+        "finetune", "--model", tiny, "--dataset", "gad", "--out", tmp_path / "run"
+    )
+    assert "no BLURB data set 'bc6'" in refused("blurb", "--data", blurb_data, "--out", tmp_path, "--datasets", "bc6")
+
+
+def test_runs_on_different_data_are_not_compared(report: Path, blurb_data: Path, refused: Callable[..., str]) -> None:
+    said = refused("compare", report / "gad", report / "biosses", "--data", blurb_data)
+    assert "compare runs on one data set" in said
+
+
+def test_real_ebm_pico_is_refused_for_want_of_its_training_file(
+    real_data: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    said = refused("finetune", "--model", tiny, "--data", real_data, "--dataset", "ebm-pico", "--out", tmp_path / "run")
+    assert "train.tsv" in said
+    assert "fetch" in said
+
+
+def test_a_damaged_run_is_one_sentence(report: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    shutil.copytree(report / "gad", tmp_path / "gad")
+    (tmp_path / "gad" / "result.json").write_text("{")
+    assert "is not JSON" in refused("compare", tmp_path / "gad", report / "gad")
