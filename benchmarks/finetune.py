@@ -3,8 +3,8 @@
     python -m benchmarks.finetune --data DATA --rounds 3
 
 Every figure is taken in a process of its own, one variant after the other, round after round; the table has the median
-of each and its range. A process first trains on some batches that are not timed. The model has base size and random
-weights: speed is measured here, not quality. Needs the `dev` extra.
+of each and its range. A process first trains on some batches that are not timed; all have the same allocator settings.
+The model has base size and random weights: speed is measured here, not quality. Needs the `dev` extra.
 
 Variants: `trainer` pads each batch to its longest row (the Trainer's default); `bucketed` also groups rows of similar
 length; `pubmedbert` reads unpadded packs.
@@ -106,8 +106,9 @@ def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
     """Rates of this project."""
     import numpy as np
 
-    from pubmedbert.finetune import data, loop
+    from pubmedbert.finetune import loop
     from pubmedbert.finetune.stability import Optimizer
+    from pubmedbert.infer.logits import example_logits
 
     model = loop.new_model(ready.base, ready.head, ready.recipe, 0)
     optimizer = Optimizer(model, ready.recipe, 1000)
@@ -123,10 +124,10 @@ def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
     started = time.perf_counter()
     train(order)
     trained = time.perf_counter() - started
-    encoded = data.Encoded(ready.train.rows[: len(chosen)])
-    data.logits(model, data.Encoded(ready.train.rows[:8]))
+    model.eval()
+    example_logits(model, ready.train.rows[:8])
     started = time.perf_counter()
-    data.logits(model, encoded)
+    example_logits(model, ready.train.rows[: len(chosen)])
     return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
 
 

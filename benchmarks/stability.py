@@ -48,14 +48,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", default=",".join(PLAIN))
-    parser.add_argument("--lines", default=",".join(LINES))
     parser.add_argument("--seeds", type=int, default=10)
     given = parser.parse_args()
+    if given.seeds < 2:
+        parser.error("a standard deviation needs two seeds or more")
     for name in given.sets.split(","):
         print(f"\n### {name}, {given.seeds} seeds, {' '.join(PLAIN[name])}\n")
         print("| | test | sd | dev | collapsed | difference | sd ratio |\n|---|---|---|---|---|---|---|", flush=True)
         plain: list[float] = []
-        for line in given.lines.split(","):
+        for line in LINES:
             result = run(name, line, given)
             scores = [entry["test"] for entry in result["seeds"]]
             plain = plain or scores

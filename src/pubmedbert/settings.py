@@ -25,7 +25,7 @@ class Settings:
                 raise InputError(f"recipe: {field.name} must be true or false, not {value!r}")
             if field.type == "int" and not whole:
                 raise InputError(f"recipe: {field.name} must be a whole number, not {value!r}")
-            if field.type == "float" and not (whole or isinstance(value, float)):
+            if field.type == "float" and not ((whole and abs(value) < 2**63) or isinstance(value, float)):
                 raise InputError(f"recipe: {field.name} must be a number, not {value!r}")
 
     @classmethod
@@ -70,7 +70,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, or nested too deep
         raise InputError(f"{path} is not TOML: {error}") from error
 
 
@@ -92,7 +92,7 @@ def overrides(given: Iterable[str]) -> dict[str, object]:
 def _parse(value: str) -> object:
     try:
         return tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return value
 
 

@@ -14,7 +14,7 @@ from pubmedbert.finetune import checkpoint, data, loop
 from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.infer.rows import Row
+from pubmedbert.infer.logits import example_logits
 
 FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0)
 
@@ -114,8 +114,18 @@ def test_a_collapse_begins_anew_and_is_counted(own: Path, tiny: Path, tmp_path: 
     assert fitted.collapsed
     assert fitted.restarts == 2
     assert [note.split(",")[0] for note in notes if "collapsed" in note] == [
-        f"seed 0: attempt {number} collapsed to one answer" for number in (1, 2, 3)
+        f"seed 0: attempt {number} diverged or collapsed to one answer" for number in (1, 2, 3)
     ]
+
+
+def test_a_diverged_attempt_keeps_finite_weights_and_is_counted(own: Path, tiny: Path) -> None:
+    made = ready(own, tiny, "similarity", replace(FAST, lr=1e6, clip=1e6, epochs=2))
+    for place, target in enumerate(made.targets):
+        made.targets[place] = np.full_like(target, 1e30)
+    fitted = loop.fit(made, 0, quiet)
+    assert fitted.collapsed
+    assert fitted.best_epoch == 0
+    assert all(value.isfinite().all() for value in fitted.model.state_dict().values())
 
 
 def test_packs_of_any_size_have_the_gradient_of_the_whole_batch(own: Path, tiny: Path) -> None:
@@ -138,7 +148,7 @@ def test_long_sentences_keep_every_tag(own: Path, tiny: Path) -> None:
     words = tuple("imatinib" if number % 3 == 0 else "a" for number in range(30))
     encoded = data.encode([Tagged("x", words, None)], made.encoder, made.recipe)
     assert len(encoded.rows[0]) > 1
-    scores = data.logits(loop.new_model(made.base, made.head, made.recipe, 0), encoded, 64)
+    scores = example_logits(loop.new_model(made.base, made.head, made.recipe, 0).eval(), encoded.rows)
     assert scores[0].shape == (30, 3)
     assert np.abs(scores[0]).min() > 0, "every word has logits of its own"
 
@@ -147,15 +157,15 @@ def test_windows_of_a_text_are_averaged(own: Path, tiny: Path) -> None:
     made = ready(own, tiny, "classification", replace(FAST, max_length=8))
     long, short = Labelled("long", "a b c imatinib the kinase is a", None), Labelled("short", "a b", None)
     encoded = data.encode([long, short], made.encoder, made.recipe)
-    model = loop.new_model(made.base, made.head, made.recipe, 0)
-    scores = data.logits(model, encoded, 64)
-    alone = [data.logits(model, data.Encoded([[replace_example(row)]]), 64)[0] for row in encoded.rows[0]]
+    model = loop.new_model(made.base, made.head, made.recipe, 0).eval()
+    scores = example_logits(model, encoded.rows)
+    alone = [example_logits(model, [[replace(row, example=0)]])[0] for row in encoded.rows[0]]
     assert len(alone) > 1
     assert np.allclose(scores[0], np.mean(alone, axis=0), atol=1e-5)
-
-
-def replace_example(row: Row) -> Row:
-    return replace(row, example=0)
+    (packed,) = encoded.packs([0, 1], 4096, whole=True)
+    with torch.inference_mode():
+        together = data.score_pack(model, packed)  # as in training: states are averaged before the classifier
+    assert np.allclose(together.numpy(), [scores[number] for number in packed.examples], atol=1e-5)
 
 
 def test_a_label_the_training_data_lacks_is_refused() -> None:

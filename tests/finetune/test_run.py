@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +20,13 @@ import pytest
 from safetensors.torch import load_file
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune import run as runs
+from pubmedbert.finetune import loop, search
+from pubmedbert.finetune.dataset import Example, Split, hidden
+from pubmedbert.finetune.loop import Fitted, Setup
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.run import Job, finetune, read_predictions
-from pubmedbert.finetune.search import search
+from pubmedbert.finetune.run import Job, finetune
+from pubmedbert.finetune.score import read_predictions
 from pubmedbert.infer.predict import Predictor
 from pubmedbert.model.locate import locate
 
@@ -107,29 +111,31 @@ def test_only_the_best_model_is_kept_where_asked(own: Path, tiny: Path, tmp_path
     assert not list((tmp_path / "none").glob("*/model.safetensors"))
 
 
-def test_test_labels_are_not_read_before_every_seed_is_done(
-    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-    done = runs.score_run
+def test_test_labels_are_not_read_before_every_seed_is_done(own: Path, tiny: Path, tmp_path: Path) -> None:
+    reads: list[tuple[str, int]] = []
+    opened = open_own(own / "ner.toml")
 
-    def score(given: Job, dataset: Any, folder: Path) -> dict[str, Any]:
-        seen.append(len(list(folder.glob("seed-*/seed.json"))))
-        return done(given, dataset, folder)
+    def read(split: Split) -> Sequence[Example]:
+        reads.append((split, len(list((tmp_path / "run").glob("seed-*/seed.json")))))
+        examples = opened.read(split)
+        return examples if reads[-1] == ("test", 2) or split != "test" else hidden(examples)
 
-    monkeypatch.setattr(runs, "score_run", score)
-    finetune(job(own, tiny), tmp_path / "run")
-    assert seen == [2]
+    finetune(job(own, tiny, open=lambda: replace(opened, read=read)), tmp_path / "run")
+    assert [seeds for split, seeds in reads if split == "test"] == [0, 2], "texts first, labels when all is done"
     without = finetune(job(own, tiny, test=False), tmp_path / "without")
     assert "test" not in without
     assert not list((tmp_path / "without").glob("*/test.jsonl"))
+    before = [path.stat().st_mtime_ns for path in (tmp_path / "without").glob("*/model.safetensors")]
+    finetune(job(own, tiny), tmp_path / "without")
+    assert content(tmp_path / "without") == content(tmp_path / "run"), "the saved models are asked"
+    assert [path.stat().st_mtime_ns for path in (tmp_path / "without").glob("*/model.safetensors")] == before
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"recipe": replace(FAST, lr=1e-3)}, "was made with lr = 0.01, now it is 0.001"),
-        ({"task": "classification"}, "was made with dataset = 'ner', now it is 'classification'"),
+        ({"task": "classification"}, "was made with .*, now it is .*; choose another --out or the old value"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(
@@ -137,6 +143,26 @@ def test_a_folder_of_another_run_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         finetune(job(own, tiny, **changes), finished)
+
+
+def test_changed_data_are_another_run(own: Path, tiny: Path, tmp_path: Path) -> None:
+    for name in ("ner.toml", "train.conll", "dev.conll", "test.conll"):
+        shutil.copy(own / name, tmp_path / name)
+    finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
+    test = tmp_path / "test.conll"
+    test.write_text(test.read_text().replace("imatinib", "kinase", 1))
+    with pytest.raises(InputError, match="predicted for other texts"):
+        finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
+    train = tmp_path / "train.conll"
+    train.write_text(train.read_text() + "\nthe\tO\n")
+    with pytest.raises(InputError, match="was made with train ="):
+        finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
+
+
+def test_settings_that_failed_do_not_hold_the_folder(own: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="freeze = 7"):
+        finetune(job(own, tiny, seeds=1, recipe=replace(FAST, freeze=7)), tmp_path / "run")
+    assert finetune(job(own, tiny, seeds=1), tmp_path / "run")["recipe"]["freeze"] == 0
 
 
 def test_a_folder_with_something_else_is_refused(own: Path, tiny: Path, tmp_path: Path) -> None:
@@ -201,17 +227,28 @@ def test_workers_do_not_outlive_their_parent(own: Path, tiny: Path, tmp_path: Pa
 def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
     own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pubmedbert.finetune.search.GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3]})
-    base = job(own, tiny)
-    search(base, tmp_path, 2)
-    lines = (tmp_path / ".search" / "journal.log").read_text().splitlines()
-    found = search(base, tmp_path, 4)
-    assert (tmp_path / ".search" / "journal.log").read_text().splitlines()[: len(lines)] == lines
-    assert found.recipe == replace(FAST, lr=1e-2, epochs=3)
-    again = search(base, tmp_path, 4)
-    assert again.recipe == found.recipe
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3], "batch": [16, 32]})
+    fit, tried = loop.fit, list[tuple[float, int]]()
+
+    def killed(ready: Setup, *rest: Any) -> Fitted:
+        tried.append((ready.recipe.lr, ready.recipe.epochs))
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return fit(ready, *rest)
+
+    monkeypatch.setattr(loop, "fit", killed)
+    asked = job(own, tiny, seeds=1, search=4, fixed=("batch",))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(asked, tmp_path / "run")
+    result = finetune(asked, tmp_path / "run")
+    assert len(tried) == 4 + 1 + 1, "four settings, one of them twice, and the run itself"
+    assert len(set(tried[:5])) == 4
+    assert (result["recipe"]["lr"], result["recipe"]["epochs"], result["recipe"]["batch"]) == (1e-2, 3, 16)
+    again = finetune(asked, tmp_path / "run")
+    assert again == result
+    assert len(tried) == 6
     with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
-        search(base, tmp_path, 5)
+        finetune(replace(asked, search=5), tmp_path / "other")
 
 
 def test_the_bundled_model_can_be_fine_tuned(own: Path, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from pubmedbert.finetune import bootstrap
 from pubmedbert.finetune.data import gold as gold_of
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import load_recipe, size_of
-from pubmedbert.finetune.run import KEEP, RESULT, Job, Opener, cores, finetune, read_predictions
-from pubmedbert.finetune.search import search as search_recipe
+from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune
+from pubmedbert.finetune.score import RESULT, read_predictions
 from pubmedbert.model import hf
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.progress import say
+from pubmedbert.settings import overrides, read_toml
 
 
 def opener(dataset: str, folder: Path | None, style: str = "dummies") -> Opener:
@@ -107,16 +108,14 @@ def finetune_one(
         workers=side_by_side,
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
+        search=search,
+        fixed=tuple(overrides(options.given)),
     )
-    if search:
-        job = search_recipe(job, out, search)
     return finetune(job, out)
 
 
 def has_test(dataset: str) -> bool:
     """Whether a data set has a test split: BLURB's all do, one's own may."""
-    from pubmedbert.settings import read_toml
-
     return dataset in datasets.NAMES or "test" in read_toml(Path(dataset))
 
 
@@ -150,16 +149,23 @@ def run_blurb(
     waiting = [name for name in datasets.NAMES if name not in missing]
     while waiting:
         name = waiting.pop(0)
-        say(summary(finetune_one(model, name, folder, out / name, options)))
+        try:
+            say(summary(finetune_one(model, name, folder, out / name, options)))
+        except InputError as error:  # the others may do well
+            say(f"{name}: {error}")
+            missing[name] = str(error)
+            continue
         report = write_report(out, missing | dict.fromkeys(waiting, "not run yet"), team=team or "TEAM", model=model)
+    if not report:
+        raise InputError(f"no data set could be run; the first: {next(missing[name] for name in chosen)}")
     return report
 
 
 def summary(result: dict[str, Any]) -> str:
     """A run's scores in one line."""
     scores = [f"{split} {_mean(result[split])}" for split in ("dev", "test") if split in result]
-    collapses = sum(entry["restarts"] + entry["collapsed"] for entry in result["seeds"])
-    fallen = f", {collapses} collapsed" if collapses else ""
+    collapsed, restarts = (sum(entry[key] for entry in result["seeds"]) for key in ("collapsed", "restarts"))
+    fallen = f", {collapsed} collapsed, {restarts} restarts" if collapsed or restarts else ""
     return f"{result['dataset']}: {result['title']} {', '.join(scores)} ({len(result['seeds'])} seeds{fallen})"
 
 
@@ -174,7 +180,12 @@ def compare_runs(first: Path, second: Path, folder: Path | None, own: str = "", 
     Raises:
         InputError: the runs are of different data sets, or have no test predictions.
     """
+    if resamples < 1:
+        raise InputError(f"resamples must be a whole number from 1, not {resamples}")
     results: list[dict[str, Any]] = [read_json(run / RESULT) for run in (first, second)]
+    for run, result in zip((first, second), results, strict=True):
+        if not {"dataset", "title", "seeds"} <= result.keys():
+            raise InputError(f"{run / RESULT} is no result of a fine-tuning run")
     name = results[0]["dataset"]
     if results[1]["dataset"] != name:
         raise InputError(

@@ -53,6 +53,8 @@ class Result:
     metric: metrics.Metric
     definition: str
     model: str
+    weights: str
+    """A hash of the pretrained model's weights, "" where it is not told."""
     recipe: dict[str, object]
     counts: dict[str, object]
     """Examples in each split."""
@@ -123,6 +125,8 @@ def summarize(folder: Path, missing: Mapping[str, str]) -> Summary:
         raise InputError(f"{folder} holds no result: a folder for each data set, with its result.json, is wanted")
     if len(models := sorted({result.model for result in results})) > 1:
         raise InputError(f"{folder} holds results of several models ({', '.join(models)}); a report is of one model")
+    if len({result.weights for result in results}) > 1:
+        raise InputError(f"{folder} holds results of several weights of {models[0]}; a report is of one model")
     results.sort(key=lambda result: _place(result.dataset))
     tests = {result.dataset: test for result in results if (test := result.test)}
     means = {name: test.mean for name, test in tests.items()}
@@ -178,6 +182,7 @@ def _read(path: Path) -> Result:
         metric=metrics.METRICS[text["metric"]],
         definition=text["definition"],
         model=text["model"],
+        weights=str(values.get("weights", "")),
         recipe=_object(path, values, "recipe"),
         counts=_object(path, values, "counts"),
         notes=tuple(notes),

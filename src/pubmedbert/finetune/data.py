@@ -19,8 +19,9 @@ from pubmedbert.infer.rows import Pack, Row, RowEncoder, batches, pack
 from pubmedbert.infer.spans import from_scheme, tag_names, to_scheme
 from pubmedbert.model.tuned import POOLINGS, Head, Tuned
 
-PREDICT_TOKENS = 1024
-"""Word pieces in a pack that is only predicted: larger ones leave the processor's caches."""
+TRAINING_WINDOWS = 8
+"""Windows of a text that are read in training, from its beginning: they share one backward pass, so memory."""
+_LARGEST = 1e6  # of a number to predict: its square must not leave fp32
 Target = NDArray[np.int64] | NDArray[np.float32]
 """What an example asks for: `[W]` tag numbers of its words, or `[1]` a class or number, or `[C]` zeros and ones."""
 
@@ -45,22 +46,34 @@ class Encoded:
     rows: list[list[Row]]
     """The windows of each example."""
 
-    def pack(self, chosen: Sequence[int]) -> Pack:
-        """Some of the examples as one pack, sorted by length."""
-        return pack([row for number in chosen for row in self.rows[number]])
+    def packs(self, chosen: Sequence[int], budget: int, *, whole: bool) -> Iterator[Pack]:
+        """The chosen examples as packs of rows of similar length and at most `budget` word pieces.
 
-    def parts(self, chosen: Sequence[int], budget: int) -> Iterator[list[int]]:
-        """The chosen examples in groups of similar length and at most `budget` word pieces."""
-        for group in batches([self.rows[number] for number in chosen], budget):
-            yield [chosen[place] for place in group]
+        Args:
+            chosen: numbers of examples.
+            budget: of a pack; a single row or example may be larger.
+            whole: whether the windows of an example stay together, as they must where their states are averaged.
+        """
+        examples = [self.rows[number] for number in chosen]
+        units = examples if whole else [[row] for rows in examples for row in rows]
+        for group in batches(units, budget):
+            yield pack([row for number in group for row in units[number]])
 
 
-def encode(examples: Sequence[Example], encoder: RowEncoder, recipe: Recipe) -> Encoded:
-    """Word pieces of the examples, in their order."""
+def encode(examples: Sequence[Example], encoder: RowEncoder, recipe: Recipe, windows: int | None = None) -> Encoded:
+    """Word pieces of the examples, in their order.
+
+    Args:
+        examples: all `Tagged` or all `Labelled`.
+        encoder: of the model.
+        recipe: says what becomes of long texts.
+        windows: the most that are read of a text, from its beginning; None for all.
+    """
     if examples and isinstance(examples[0], Tagged):
         return Encoded(encoder.words_batch([example.words for example in examples if isinstance(example, Tagged)]))
     texts = [(example.text, example.text_b) for example in examples if isinstance(example, Labelled)]
-    return Encoded(encoder.text_batch(texts, "windows" if recipe.long == "windows" else "truncate"))
+    rows = encoder.text_batch(texts, "windows" if recipe.long == "windows" else "truncate")
+    return Encoded([found[:windows] for found in rows])
 
 
 def targets(examples: Sequence[Example], task: Task, head: Head, scheme: str) -> list[Target]:
@@ -79,13 +92,17 @@ def targets(examples: Sequence[Example], task: Task, head: Head, scheme: str) ->
 def _target(example: Example, task: Task, ids: dict[str, int], scheme: str) -> Target:
     if isinstance(example, Tagged):
         tags = example.tags or ()
-        return np.array([ids[tag] for tag in (to_scheme(tags, scheme) if task == "ner" else tags)])
+        return np.array([ids[tag] for tag in (to_scheme(tags, scheme) if task == "ner" else tags)], np.int64)
     label = example.label
     if isinstance(label, tuple):
         held = np.zeros(len(ids), np.float32)
         held[[ids[name] for name in label]] = 1
         return held
-    return np.array([label], np.float32) if isinstance(label, float) else np.array([ids[str(label)]])
+    if not isinstance(label, float):
+        return np.array([ids[str(label)]], np.int64)
+    if abs(label) > _LARGEST:
+        raise InputError(f"example {example.id}: the label {label:g} is too large to be learned")
+    return np.array([label], np.float32)
 
 
 def gold(example: Example) -> Answer:
@@ -137,33 +154,7 @@ def score_pack(model: Tuned, packed: Pack) -> Tensor:
     return model(tokens, positions, types, packed.lengths, owners=torch.from_numpy(packed.owners))  # type: ignore[no-any-return]
 
 
-def logits(model: Tuned, encoded: Encoded, budget: int = PREDICT_TOKENS) -> list[NDArray[np.float32]]:
-    """Logits of every example: `[W, C]` for its words or `[C]` for its text.
-
-    Raises:
-        InputError: the logits are not finite.
-    """
-    model.eval()
-    found: list[NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(encoded.rows)
-    sizes = [sum(len(row.words) for row in rows) for rows in encoded.rows]
-    with torch.inference_mode():
-        for chosen in encoded.parts(range(len(encoded.rows)), budget):
-            packed = encoded.pack(chosen)
-            scores = score_pack(model, packed).numpy()
-            if model.head.level == "text":
-                for number, row in zip(packed.examples, scores, strict=True):
-                    found[number] = row
-                continue
-            for number in chosen:
-                found[number] = np.zeros((sizes[number], scores.shape[1]), np.float32)
-            start = 0
-            for window in packed.rows:
-                found[window.example][list(window.words)] = scores[start : start + len(window.words)]
-                start += len(window.words)
-    return found
-
-
-def answer(scores: NDArray[np.float32], task: Task, head: Head) -> Answer:
+def answer(scores: NDArray[np.float64], task: Task, head: Head) -> Answer:
     """What logits say: IOB2 tags, a class, the classes above one half, or a number."""
     if task in TOKEN_TASKS:
         tags = [head.labels[best] for best in scores.argmax(axis=1)]

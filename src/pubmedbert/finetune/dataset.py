@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Task = Literal["ner", "words", "relation", "similarity", "classification", "multilabel", "pairs"]
@@ -59,6 +61,14 @@ class Dataset:
     """The class that is no relation: it is predicted, and left out of the F1."""
     notes: tuple[str, ...] = ()
     """How its files deviate from what was published."""
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """A hash of what examples say, labels included."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(json.dumps(asdict(example)).encode())
+    return digest.hexdigest()[:16]
 
 
 def hidden(examples: Sequence[Example]) -> list[Example]:

@@ -19,7 +19,8 @@ from pubmedbert.finetune.checkpoint import Progress
 from pubmedbert.finetune.data import Encoded, Target
 from pubmedbert.finetune.dataset import Dataset, Example, Split, hidden
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, reinitialise
+from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, mixed, reinitialise
+from pubmedbert.infer.logits import example_logits
 from pubmedbert.infer.rows import RowEncoder
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
@@ -61,11 +62,11 @@ class Fitted:
     dev: float
     """Their score."""
     best_epoch: int
-    """The epoch that was kept, from 1."""
+    """The epoch that was kept, from 1; 0 where the first one diverged."""
     restarts: int
     """How often it collapsed and began anew."""
     collapsed: bool
-    """Whether it still answers the same to everything."""
+    """Whether it diverged, or still answers the same to everything."""
     history: list[dict[str, float]] = field(repr=False)
     """Loss and dev score of each epoch."""
     seconds: float
@@ -85,6 +86,8 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
     length = min(recipe.max_length, base.config.max_positions)
     encoder = RowEncoder(tokenizer, length)
     head = data.head_for(dataset, recipe)
+    if dataset.task in ("pairs", "similarity") and base.config.token_types < 2:
+        raise InputError(f"{model} reads one text at a time (type_vocab_size 1), {dataset.name} has two")
     train, dev = dataset.read("train"), dataset.read("dev")
     for split, examples in (("train", train), ("dev", dev)):
         if not examples:
@@ -97,7 +100,7 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
         tokenizer=tokenizer,
         head=head,
         encoder=encoder,
-        train=data.encode(train, encoder, recipe),
+        train=data.encode(train, encoder, recipe, data.TRAINING_WINDOWS),
         targets=data.targets(train, dataset.task, head, recipe.scheme),
         dev=dev,
         dev_encoded=data.encode(hidden(dev), encoder, recipe),
@@ -122,7 +125,8 @@ def fit(ready: Setup, seed: int, report: Report, folder: Path | None = None) -> 
             break
         again = restart < ready.recipe.restarts
         lost = -len(fitted.history) if again else 0
-        report(f"seed {seed}: attempt {restart + 1} collapsed to one answer{', it begins anew' if again else ''}", lost)
+        then = ", it begins anew" if again else ""
+        report(f"seed {seed}: attempt {restart + 1} diverged or collapsed to one answer{then}", lost)
         if place is not None:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
@@ -142,6 +146,8 @@ def _attempt(ready: Setup, seed: int, restart: int, report: Report, folder: Path
     while at.epoch < recipe.epochs:
         started = time.perf_counter()
         loss = train_epoch(ready, model, optimizer, drawn, at.epoch)
+        if not math.isfinite(loss):  # diverged: the weights of the epoch before are the last of any use
+            break
         spent = time.perf_counter() - started
         answers = predict(model, ready.dev_encoded, ready)
         score = score_answers(ready.dataset, ready.dev, answers)
@@ -154,16 +160,15 @@ def _attempt(ready: Setup, seed: int, restart: int, report: Report, folder: Path
         if folder is not None and at.epoch < recipe.epochs and at.seconds - saved >= CHECKPOINT_SECONDS:
             checkpoint.save(folder, model, optimizer.adam, replace(at, best=best))
             saved = at.seconds
-        if not math.isfinite(loss):
-            break
     model.load_state_dict(best)
+    answers = at.answers or predict(model, ready.dev_encoded, ready)
     return Fitted(
         model=model.eval(),
-        answers=at.answers,
-        dev=at.history[at.best_epoch - 1]["dev"],
+        answers=answers,
+        dev=score_answers(ready.dataset, ready.dev, answers),
         best_epoch=at.best_epoch,
         restarts=restart,
-        collapsed=collapsed(ready.dev, at.answers) or not math.isfinite(at.history[-1]["loss"]),
+        collapsed=at.epoch < recipe.epochs or collapsed(ready.dev, answers),
         history=at.history,
         seconds=at.seconds,
     )
@@ -176,11 +181,11 @@ def new_model(base: Bert, head: Head, recipe: Recipe, seed: int) -> Tuned:
     """
     config = replace(base.config, dropout=recipe.dropout, attention_dropout=recipe.dropout)
     model = Tuned(config, head)
-    initialise(model.classifier, config, seed)
+    initialise(model.classifier, config, mixed(seed, 0))
     model.encoder.load_state_dict(base.encoder.state_dict())
     if model.pooler is not None:
         if base.pooler is None:
-            initialise(model.pooler, config, seed + 1)
+            initialise(model.pooler, config, mixed(seed, 1))
         else:
             model.pooler.load_state_dict(base.pooler.state_dict())
     reinitialise(model, recipe.reinit, seed)
@@ -196,7 +201,7 @@ def train_epoch(ready: Setup, model: Tuned, optimizer: Optimizer, seed: int, epo
     total, steps = 0.0, range(0, len(order), recipe.batch)
     for number, start in enumerate(steps):
         step = epoch * len(steps) + number
-        torch.manual_seed(seed * 1_000_003 + step)
+        torch.manual_seed(mixed(seed, 2, step))  # dropout, the same after a resume
         loss = update(ready, model, order[start : start + recipe.batch])
         norm = optimizer.step(step)
         if not math.isfinite(norm):
@@ -209,8 +214,7 @@ def update(ready: Setup, model: Tuned, chosen: Sequence[int]) -> float:
     """Gradients of one batch, accumulated over its packs; returns its mean loss."""
     units = sum(len(ready.targets[number]) for number in chosen) if ready.head.level == "tokens" else len(chosen)
     total = 0.0
-    for part in ready.train.parts(chosen, ready.recipe.pack_tokens):
-        packed = ready.train.pack(part)
+    for packed in ready.train.packs(chosen, ready.recipe.pack_tokens, whole=ready.head.level == "text"):
         asked = data.wanted(packed, ready.targets, ready.head)
         loss = data.loss(data.score_pack(model, packed), asked, ready.head) / max(units, 1)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -221,7 +225,8 @@ def update(ready: Setup, model: Tuned, chosen: Sequence[int]) -> float:
 def predict(model: Tuned, encoded: Encoded, ready: Setup) -> list[Answer]:
     """Answers to encoded examples."""
     task = ready.dataset.task
-    return [data.answer(scores, task, ready.head) for scores in data.logits(model, encoded)]
+    scores = example_logits(model.eval(), encoded.rows)
+    return [data.answer(found, task, ready.head) for found in scores]
 
 
 def score_answers(dataset: Dataset, gold: Sequence[Example], answers: Sequence[Answer]) -> float:

@@ -255,7 +255,8 @@ def _by_class(
     _check_lengths(gold, predicted, tags=things in (_entities, _words))
     pairs = [(things(wanted), things(guessed)) for wanted, guessed in zip(gold, predicted, strict=True)]
     if average == "macro":
-        classes = labels or sorted({kind for wanted, _ in pairs for kind, _ in wanted})
+        held = {kind for wanted, _ in pairs for kind, _ in wanted}
+        classes = [*labels, *sorted(held - set(labels))]  # a class that only gold has counts as missed
     else:  # what is predicted outside the labels is wrong all the same
         seen = {kind for pair in pairs for side in pair for kind, _ in side}
         classes = [*labels, *sorted(seen - set(labels))]

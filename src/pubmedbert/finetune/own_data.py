@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,8 @@ from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, L
 from pubmedbert.finetune.pubtator import read_pubtator, tagged
 from pubmedbert.finetune.readers import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
 from pubmedbert.infer.spans import entities
+from pubmedbert.infer.tokenizer import valid
+from pubmedbert.settings import read_toml
 
 TASKS: tuple[Task, ...] = get_args(Task)
 Format = Literal["conll", "pubtator"] | RowFormat
@@ -120,7 +121,11 @@ def _split(own: _Own, split: Split) -> Sequence[Example]:
 
 
 def _held_out(example: Example) -> bool:
-    text = " ".join(example.words) if isinstance(example, Tagged) else f"{example.text}\n{example.text_b or ''}"
+    """By the document where it is known, so that no document is on both sides."""
+    if isinstance(example, Tagged):
+        text = example.document or " ".join(example.words)
+    else:
+        text = f"{example.text}\n{example.text_b or ''}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _DEV_SHARE == 0
 
 
@@ -133,7 +138,7 @@ def _labels(example: Example, task: Task) -> Iterable[str]:
 
 
 def _own(path: Path) -> _Own:
-    table = _table(path)
+    table = read_toml(path)
     task = _choice(path, table, "task", TASKS)
     form = _choice(path, table, "format", FORMATS)
     right = _WORD_FORMATS.get(task, ROW_FORMATS)
@@ -152,11 +157,12 @@ def _own(path: Path) -> _Own:
     for file in files.values():
         if not file.is_file():
             raise InputError(f"{path} names {file}, which does not exist: paths are relative to the TOML file")
+    default = "micro_f1" if "negative" in table else METRICS[task][0]
     return _Own(
         path=path,
         task=task,
         files=files,
-        metric=_choice(path, table, "metric", METRICS[task]) if "metric" in table else METRICS[task][0],
+        metric=_choice(path, table, "metric", METRICS[task]) if "metric" in table else default,
         negative=_string(path, table, "negative") if "negative" in table else None,
         read=_reader(path, table, task, form),
     )
@@ -210,7 +216,7 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
         value = [part.strip() for part in value.split(separator) if part.strip()]
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
         raise InputError(f'{row.where}: "{column}" must be a list of labels, not {value!r}')
-    return tuple(sorted(set(value)))
+    return tuple(sorted({valid(item) for item in value}))
 
 
 def _scalar(row: Row, column: str) -> str:
@@ -219,15 +225,6 @@ def _scalar(row: Row, column: str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, int) else row.text(column)
-
-
-def _table(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:  # not UTF-8, or not TOML
-        raise InputError(f'{path} is not TOML ({error}): lines such as task = "ner" are wanted') from error
 
 
 def _string(path: Path, table: dict[str, Any], key: str, default: str = "") -> str:

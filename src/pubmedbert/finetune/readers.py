@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,11 +196,13 @@ def _document(line: str, sentences: int) -> str:
 
 
 def _columns(where: str, line: str, token: int, tag: int) -> tuple[str, str]:
-    cells = line.split("\t") if "\t" in line else line.split()
+    cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))  # other spaces may be part of a word
     needed = max(column + 1 if column >= 0 else -column for column in (token, tag))
     if len(cells) < max(needed, 2):
-        raise InputError(f"{where}: a word and its tag are wanted, parted by a tab, not {line.strip()[:40]!r}")
-    word, label = cells[token].strip(), cells[tag].strip()
+        raise InputError(
+            f"{where}: a word and its tag are wanted, parted by a tab or spaces, not {line.strip()[:40]!r}"
+        )
+    word, label = cells[token].strip(" "), cells[tag].strip()
     if not word or not label:
         raise InputError(f"{where}: the {'tag' if word else 'word'} is empty")
     return word, label
@@ -227,6 +230,7 @@ def _csv(path: Path) -> Iterator[tuple[str, list[str]]]:
             where = place
             yield line
 
+    csv.field_size_limit(2**27)  # the default refuses long texts; lines are bounded by `read_lines`
     reader = csv.reader(lines(), strict=True)
     try:
         for cells in reader:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -16,19 +15,24 @@ import torch
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, locked, read_json, sha256, write_json, write_text
-from pubmedbert.finetune import data, loop, metrics
-from pubmedbert.finetune.dataset import Dataset
+from pubmedbert.finetune import loop
+from pubmedbert.finetune.data import Encoded
+from pubmedbert.finetune.dataset import Dataset, Example, fingerprint
 from pubmedbert.finetune.recipe import Recipe
+from pubmedbert.finetune.score import NOTE, RESULT, score_run
+from pubmedbert.finetune.search import search
 from pubmedbert.finetune.stability import Answer
 from pubmedbert.finetune.workers import each_seed
-from pubmedbert.model.tuned_hf import save_tuned
+from pubmedbert.model.tuned import Tuned
+from pubmedbert.model.tuned_hf import load_tuned, save_tuned
 from pubmedbert.progress import say
 from pubmedbert.vocab import folder as vocabulary
 
 Opener = Callable[[], Dataset]
 """Opens the data set; handed to worker processes, so it must be a named function or a `functools.partial` of one."""
-RESULT = "result.json"
 SETTINGS = "settings.json"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_TOKENIZER = ("tokenizer.json", "vocab.txt")
 KEEP = ("all", "best", "none")
 
 
@@ -53,6 +57,10 @@ class Job:
     """Threads of each worker; they decide the last bits of the result."""
     test: bool = True
     """Whether the test split, where there is one, is predicted and scored."""
+    search: int = 0
+    """Settings of the grid that are tried on dev first."""
+    fixed: tuple[str, ...] = ()
+    """Settings that a search leaves alone, because the user chose them."""
 
 
 def finetune(job: Job, folder: Path) -> dict[str, Any]:
@@ -71,48 +79,66 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
     """
     dataset = job.open()
     with locked(folder, busy=f"another process is fine-tuning in {folder}; wait for it or choose another --out"):
-        claim(job, dataset, folder)
-        missing = [seed for seed in range(job.seeds) if not (folder / f"seed-{seed}" / "seed.json").exists()]
+        settings = claim(job, dataset, folder)
+        if job.search:
+            job = search(job, folder, settings)
+        missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
         if missing:
             each_seed(job, missing, folder)
-        elif _scored(job, folder):
-            say(f"{folder} is complete: {job.seeds} seeds; nothing to do")
-            return read_json(folder / RESULT)
-        result = score_run(job, dataset, folder)
+        else:
+            say(f"{folder} is complete: {job.seeds} seeds; nothing to do but to score them")
+        about = {"model": job.model_name, "weights": settings["weights"], "recipe": asdict(job.recipe)}
+        result = score_run(folder, dataset, job.seeds, test=job.test, about=about)
         _drop_models(job, result, folder)
         return result
 
 
-def claim(job: Job, dataset: Dataset, folder: Path) -> None:
-    """Mark the folder as this run, or refuse a folder of another one."""
-    files = [path for name in ("model.safetensors", "pytorch_model.bin") if (path := job.model / name).exists()]
+def _done(job: Job, seed: Path) -> bool:
+    """Whether nothing is left to do for a seed."""
+    return (seed / NOTE).exists() and (not job.test or (seed / "test.jsonl").exists())
+
+
+def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Mark the folder as this run, or refuse that of another; where nothing was trained yet there is nothing to lose.
+
+    Returns:
+        What decides the outcome: data, model and settings.
+    """
+    files = {name: job.model / name for name in (*_WEIGHTS, *_TOKENIZER) if (job.model / name).exists()}
+    hashes = {name: sha256(path) for name, path in files.items()}
     settings: dict[str, Any] = {
         "dataset": dataset.name,
+        "task": dataset.task,
+        "metric": dataset.metric,
+        "labels": list(dataset.labels),
+        "negative": dataset.negative,
+        "train": fingerprint(dataset.read("train")),
+        "dev": fingerprint(dataset.read("dev")),
         "model": job.model_name,
-        "weights": sha256(files[0]) if files else "",
+        "weights": next((hashes[name] for name in _WEIGHTS if name in hashes), ""),
+        "tokenizer": next((hashes[name] for name in _TOKENIZER if name in hashes), ""),
         "recipe": asdict(job.recipe),
-        "threads": job.threads,
-        "torch": torch.__version__,
+        "search": job.search,
     }
+    machine = {"threads": job.threads, "torch": torch.__version__}
     path = folder / SETTINGS
-    if not path.exists():
-        other = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-        if other:
+    names = {entry.name for entry in folder.iterdir()}
+    if not any(name.lstrip(".").startswith("seed-") for name in names):
+        if other := sorted(name for name in names - {SETTINGS, RESULT} if not name.startswith(".")):
             raise InputError(f"{folder} holds {other[0]} and is no fine-tuning run; choose another --out")
-        write_json(path, settings)
-        return
+        write_json(path, settings | machine)
+        return settings
     before = read_json(path)
-    for key in ("dataset", "weights", "recipe"):
+    for key in settings.keys() - {"model"}:
         if before.get(key) != settings[key]:
             raise InputError(
                 f"{folder} was made with {_difference(key, before.get(key), settings[key])}; "
                 "choose another --out or the old value"
             )
-    for key in ("threads", "torch"):
-        if before.get(key) != settings[key]:
-            say(
-                f"{folder} was begun with {key} {before.get(key)}, here it is {settings[key]}: the last bits may differ"
-            )
+    for key, value in machine.items():
+        if before.get(key) != value:
+            say(f"{folder} was begun with {key} {before.get(key)}, here it is {value}: the last bits may differ")
+    return settings
 
 
 def _difference(key: str, before: Any, now: Any) -> str:
@@ -128,21 +154,31 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
     ready = loop.setup(job.open(), job.recipe, job.model)
     test = loop.encoded_split(ready, "test") if job.test else None
     for seed in seeds:
+        place, work = folder / f"seed-{seed}", folder / f".seed-{seed}"
+        if test is not None and (place / NOTE).exists() and (place / "model.safetensors").exists():
+            note: dict[str, Any] = read_json(place / NOTE)  # trained before without the test split
+            write_json(place / NOTE, note | {"test_texts": fingerprint(test[0])})
+            _predict_test(ready, load_tuned(place)[0], test, place)
+            continue
         started = time.perf_counter()
-        work = folder / f".seed-{seed}"
         fitted = loop.fit(ready, seed, report, work)
-        answers = None if test is None else loop.predict(fitted.model, test[1], ready)
-        with atomic_folder(folder / f"seed-{seed}") as new:
+        with atomic_folder(place) as new:
             if job.keep != "none":
                 _save_model(ready, fitted, new)
-            ids = [example.id for example in ready.dev]
-            write_text(new / "dev.jsonl", _lines(ids, fitted.answers))
-            if test is not None and answers is not None:
-                write_text(new / "test.jsonl", _lines([example.id for example in test[0]], answers))
+            write_text(new / "dev.jsonl", _lines([example.id for example in ready.dev], fitted.answers))
+            if test is not None:
+                _predict_test(ready, fitted.model, test, new)
             kept = ("dev", "best_epoch", "restarts", "collapsed", "history", "seconds")
             note = {"seed": seed} | {key: getattr(fitted, key) for key in kept}
-            write_json(new / "seed.json", note | {"total_seconds": time.perf_counter() - started})
+            note |= {"test_texts": fingerprint(test[0]) if test else None}
+            write_json(new / NOTE, note | {"total_seconds": time.perf_counter() - started})
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _predict_test(ready: loop.Setup, model: Tuned, test: tuple[list[Example], Encoded], folder: Path) -> None:
+    examples, encoded = test
+    answers = loop.predict(model, encoded, ready)
+    write_text(folder / "test.jsonl", _lines([example.id for example in examples], answers))
 
 
 def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
@@ -158,78 +194,6 @@ def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
 def _lines(ids: Sequence[str], answers: Sequence[Answer]) -> str:
     pairs = zip(ids, answers, strict=True)
     return "".join(json.dumps({"id": name, "prediction": answer}, ensure_ascii=False) + "\n" for name, answer in pairs)
-
-
-def read_predictions(path: Path) -> list[tuple[str, Answer]]:
-    """Ids and answers of a `dev.jsonl` or `test.jsonl`.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-        pairs = [(line["id"], line["prediction"]) for line in lines]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no predictions: {error}") from error
-    return [(name, tuple(answer) if isinstance(answer, list) else answer) for name, answer in pairs]
-
-
-def score_run(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
-    """The final scorer: reads the test labels once, for all seeds, and writes `result.json`."""
-    notes = [read_json(folder / f"seed-{seed}" / "seed.json") for seed in range(job.seeds)]
-    kept = ("seed", "dev", "best_epoch", "restarts", "collapsed", "seconds")
-    seeds: list[dict[str, Any]] = [{key: note[key] for key in kept} for note in notes]
-    counts = {split: len(dataset.read(split)) for split in ("train", "dev")}
-    if job.test:
-        gold = dataset.read("test")
-        counts["test"] = len(gold)
-        truth = [data.gold(example) for example in gold]
-        ids = [example.id for example in gold]
-        for entry in seeds:
-            path = folder / f"seed-{entry['seed']}" / "test.jsonl"
-            found = read_predictions(path)
-            if [name for name, _ in found] != ids:
-                raise InputError(f"{path} does not hold the examples of the test split of {dataset.name}")
-            answers = [answer for _, answer in found]
-            entry["test"] = metrics.score(
-                dataset.metric, truth, answers, labels=dataset.labels, negative=dataset.negative
-            )
-            entry["details"] = metrics.details(
-                dataset.metric, truth, answers, labels=dataset.labels, negative=dataset.negative
-            )
-    metric = metrics.of(dataset.metric)
-    result: dict[str, Any] = {
-        "dataset": dataset.name,
-        "task": dataset.task,
-        "metric": metric.name,
-        "title": metric.title,
-        "definition": metric.definition,
-        "model": job.model_name,
-        "recipe": asdict(job.recipe),
-        "counts": counts,
-        "notes": list(dataset.notes),
-        "seeds": seeds,
-        "dev": _summary([entry["dev"] for entry in seeds]),
-    }
-    if job.test:
-        result["test"] = _summary([entry["test"] for entry in seeds])
-    write_json(folder / RESULT, result)
-    return result
-
-
-def _summary(scores: list[float]) -> dict[str, float | None]:
-    return {"mean": statistics.fmean(scores), "sd": statistics.stdev(scores) if len(scores) > 1 else None}
-
-
-def _scored(job: Job, folder: Path) -> bool:
-    """Whether `result.json` is of just these seeds."""
-    path = folder / RESULT
-    if not path.exists():
-        return False
-    result: dict[str, Any] = read_json(path)
-    return len(result["seeds"]) == job.seeds and ("test" in result) == job.test
 
 
 def _drop_models(job: Job, result: dict[str, Any], folder: Path) -> None:

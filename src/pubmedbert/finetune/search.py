@@ -1,79 +1,88 @@
-"""Settings chosen on dev from the papers' grid (Gu et al. 2020, section 2.5), by Optuna; a killed search goes on."""
+"""Settings chosen on dev from the papers' grid (Gu et al. 2020, section 2.5) with Optuna; a killed search goes on."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import locked
 from pubmedbert.finetune import loop
-from pubmedbert.finetune.run import Job
 from pubmedbert.progress import progress, say
+
+if TYPE_CHECKING:
+    from pubmedbert.finetune.run import Job
 
 GRID: dict[str, list[float | int]] = {"lr": [1e-5, 3e-5, 5e-5], "batch": [16, 32], "epochs": [5, 10, 20, 40, 60]}
 """The paper's learning rates and batches; its epochs go from 2 to 60."""
 
 
-def search(job: Job, folder: Path, trials: int) -> Job:
+def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
     """Try settings with seed 0 and score them on dev; the test split is not read.
 
+    The grid's points are tried in a fixed random order; what the user has set is left as it is.
+
     Args:
-        job: what is to be fine-tuned; its recipe gives what the grid does not vary.
-        folder: of the run; the study is `.search/journal.log` in it, and grows by what is missing.
-        trials: settings to try; at most the grid's size.
+        job: what is to be fine-tuned; `job.search` says how many points are tried.
+        folder: of the run, held by the caller; the study is `.search.log` in it, and grows by what is missing.
+        settings: what decides the outcome; the study of others is none of this one.
 
     Returns:
         The job with the best settings.
 
     Raises:
-        InputError: there are fewer settings than trials, or another process searches.
+        InputError: there are fewer points than are to be tried.
     """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
 
-    size = 1
-    for values in GRID.values():
-        size *= len(values)
-    if not 1 <= trials <= size:
-        raise InputError(f"--search takes 1 to {size} settings, the size of the grid, not {trials}")
-    place = folder / ".search"
-    with locked(place, busy=f"another process searches in {place}; wait for it or choose another --out"):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = JournalStorage(JournalFileBackend(str(place / "journal.log")))
-            sampler = optuna.samplers.GridSampler(GRID, seed=0)
-            study = optuna.create_study(
-                storage=storage, sampler=sampler, study_name=job.model_name, direction="maximize", load_if_exists=True
-            )
-        for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
-            study.tell(trial.number, state=TrialState.FAIL)
-        done = len(study.get_trials(states=(TrialState.COMPLETE,)))
-        if done < trials:
-            _try(job, study, done, trials)
+    grid = {name: values for name, values in GRID.items() if name not in job.fixed}
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    if not 1 <= job.search <= len(points):
+        raise InputError(f"--search takes 1 to {len(points)} settings, the size of the grid, not {job.search}")
+    key = hashlib.sha256(json.dumps({**settings, "search": 0}, sort_keys=True).encode()).hexdigest()[:16]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = JournalStorage(JournalFileBackend(str(folder / ".search.log")))
+    study = optuna.create_study(storage=storage, study_name=key, direction="maximize", load_if_exists=True)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
+        study.tell(trial.number, state=TrialState.FAIL)
+    done = [trial.params for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    queued = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=(TrialState.WAITING,))]
+    order = np.random.default_rng(0).permutation(len(points)).tolist()
+    fresh = [points[place] for place in order if points[place] not in done + queued]
+    for point in fresh[: max(job.search - len(done) - len(queued), 0)]:
+        study.enqueue_trial(point)
+    _try(job, study, grid, len(done))
     best: dict[str, Any] = study.best_params
-    say(f"best of {trials} settings on dev: {best}, {study.best_value:.2%}")
+    say(f"best of {max(job.search, len(done))} settings on dev: {best}, {study.best_value:.2%}")
     return replace(job, recipe=replace(job.recipe, **best))
 
 
-def _try(job: Job, study: Any, done: int, trials: int) -> None:
-    """Train and score until `trials` settings are known."""
+def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int) -> None:
+    """Train and score the points that wait."""
+    if done >= job.search:
+        return
     torch.set_num_threads(job.threads * job.workers)
     ready = loop.setup(job.open(), job.recipe, job.model)
-    with progress("searching", trials, "settings", done=done) as advance:
+    with progress("searching", job.search, "settings", done=done) as advance:
 
         def objective(trial: Any) -> float:
-            chosen = {name: trial.suggest_categorical(name, values) for name, values in GRID.items()}
+            chosen = {name: trial.suggest_categorical(name, values) for name, values in grid.items()}
             trying = replace(ready, recipe=replace(ready.recipe, **chosen))
             fitted = loop.fit(trying, 0, lambda *_: None)
             advance(1, f"{chosen}: dev {fitted.dev:.2%}")
             return fitted.dev
 
-        study.optimize(objective, n_trials=trials - done)
+        study.optimize(objective, n_trials=job.search - done)

@@ -23,6 +23,11 @@ Answer = tuple[str, ...] | str | float
 """A prediction: tags, a class, a number, or the classes that hold."""
 
 
+def mixed(*numbers: int) -> int:
+    """A seed for one use of a run's seed, so that no two uses draw the same numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 def depths(model: Tuned) -> Iterator[tuple[str, nn.Parameter, int]]:
     """Every parameter with its depth: 0 for the embeddings, 1 to L for the layers, L + 1 for pooler and classifier."""
     for name, parameter in model.named_parameters():
@@ -54,9 +59,9 @@ def reinitialise(model: Tuned, layers: int, seed: int) -> None:
     if layers > model.config.layers:
         raise InputError(f"reinit = {layers}: the model has only {model.config.layers} layers")
     for number, layer in enumerate(model.encoder.layers[model.config.layers - layers :]):
-        initialise(layer, model.config, seed * 1000 + number)
+        initialise(layer, model.config, mixed(seed, 3, number))
     if layers and model.pooler is not None:
-        initialise(model.pooler, model.config, seed * 1000 + layers)
+        initialise(model.pooler, model.config, mixed(seed, 4))
 
 
 class Optimizer:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import queue
+import signal
+import sys
 from collections.abc import Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -13,6 +16,8 @@ from typing import TYPE_CHECKING
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelError
 from pubmedbert.progress import progress
+
+_PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -82,11 +87,18 @@ def _work(
     from pubmedbert.finetune.run import train_seeds
 
     def report(note: str, gained: int) -> None:
-        if os.getppid() != parent:  # nobody waits for the result any more
-            os._exit(1)
         notes.put((note, gained))
 
+    _end_with(parent)
     try:
         train_seeds(job, iter(waiting.get, None), folder, report)
-    except (InputError, ModelError) as error:
-        notes.put((str(error), None))
+    except (InputError, ModelError, OSError, MemoryError) as error:
+        notes.put((str(error) or type(error).__name__, None))
+
+
+def _end_with(parent: int) -> None:
+    """Have the system end this process when its parent ends: nobody waits for the result any more."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)

@@ -6,18 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.rows import SHORTEST_ROW, Long, Row, RowEncoder, batches, pack
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.logits import example_logits
+from pubmedbert.infer.rows import SHORTEST_ROW, Long, RowEncoder
+from pubmedbert.infer.spans import entities, from_scheme
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.locate import locate
 from pubmedbert.model.tuned_hf import load_tuned
-
-PACK_TOKENS = 4096
-"""Most word pieces computed at once."""
 
 Prediction = dict[str, object]
 """What is said of one input; JSON can hold it."""
@@ -70,9 +67,9 @@ class Predictor:
         if any(b is not None for _, b in pairs) and (self.head.level == "tokens" or not self._pairs):
             raise InputError("this model reads one text at a time, not a pair; leave text_b out")
         if self.head.level == "text":
-            return [self._classes(row) for row in self._logits(self._rows.text_batch(pairs, self._long))]
+            return [self._classes(row) for row in example_logits(self._model, self._rows.text_batch(pairs, self._long))]
         found = self._rows.found_words_batch([text for text, _ in pairs])
-        logits = self._logits([rows for rows, _ in found])
+        logits = example_logits(self._model, [rows for rows, _ in found])
         return [
             self._entities(text, spans, scores)
             for (text, _), (_, spans), scores in zip(pairs, found, logits, strict=True)
@@ -82,8 +79,8 @@ class Predictor:
         """What a model that tags words says of words that are given one by one.
 
         Returns:
-            `{"tags": [...], "entities": [{"entity", "first", "end", "text", "score"}]}`: a tag for each word, as the
-            model has it, and the entities `words[first:end]`; the score is that of `predict_texts`.
+            `{"tags": [...], "entities": [{"entity", "first", "end", "text", "score"}]}`: a tag for each word, in IOB2
+            whatever the model's scheme, and the entities `words[first:end]`; the score is that of `predict_texts`.
 
         Raises:
             InputError: a word is not valid Unicode, or the model classifies texts.
@@ -91,7 +88,9 @@ class Predictor:
         if self.head.level == "text":
             raise InputError("this model classifies texts, not words; give it texts")
         results: list[Prediction] = []
-        for words, logits in zip(sentences, self._logits(self._rows.words_batch(sentences)), strict=True):
+        for words, logits in zip(
+            sentences, example_logits(self._model, self._rows.words_batch(sentences)), strict=True
+        ):
             tags, scores = self._tags(logits)
             found = [
                 {
@@ -103,31 +102,8 @@ class Predictor:
                 }
                 for kind, first, end in entities(tags)
             ]
-            results.append({"tags": tags, "entities": found})
+            results.append({"tags": from_scheme(tags), "entities": found})
         return results
-
-    def _logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
-        """Logits of each example, which are numbered from 0: `[words, C]` at token level, `[C]` at text level.
-
-        Windows are computed apart: the classifier is linear, so the mean of their logits is that of their mean state.
-        """
-        shapes = [[sum(len(row.words) for row in rows)] if self.head.level == "tokens" else [] for rows in examples]
-        logits = [np.zeros((*shape, len(self.head.labels))) for shape in shapes]
-        rows = [row for example in examples for row in example]
-        for chosen in batches([[row] for row in rows], PACK_TOKENS):
-            packed = pack([rows[number] for number in chosen])
-            arrays = (packed.tokens, packed.positions, packed.types)
-            with torch.inference_mode():
-                where = torch.from_numpy(packed.where) if self.head.level == "tokens" else None
-                scores = self._model(*map(torch.from_numpy, arrays), packed.lengths, where).double().numpy()
-            start = 0
-            for number, row in enumerate(packed.rows):
-                if self.head.level == "tokens":
-                    logits[row.example][list(row.words)] = scores[start : start + len(row.words)]
-                    start += len(row.words)
-                else:
-                    logits[row.example] += scores[number] / len(examples[row.example])
-        return logits
 
     def _tags(self, logits: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
         """The most probable tag of each word, and its probability, from `[words, C]` logits."""

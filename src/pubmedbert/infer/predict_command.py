@@ -149,6 +149,8 @@ def _object(line: str, level: Level) -> Input:
     if not isinstance(record, dict):
         raise InputError(f"a JSON object is wanted, not {type(record).__name__}")
     identity = {"id": record["id"]} if "id" in record else {}
+    if isinstance(record.get("id"), str):
+        _string(record["id"], "id")
     for key in ("words", "tokens") if level == "tokens" else ():
         if key in record:
             words = record[key]
