@@ -6,8 +6,10 @@ Every figure is taken in a process of its own, one variant after the other, roun
 of each and its range. A process first trains on some batches that are not timed; all have the same allocator settings.
 The model has base size and random weights: speed is measured here, not quality. Needs the `dev` extra.
 
-Variants: `trainer` pads each batch to its longest row (the Trainer's default); `bucketed` also groups rows of similar
-length; `pubmedbert` reads unpadded packs.
+Variants: `trainer` pads each batch to its longest row (the Trainer's default); `bucketed` has batches of rows of
+similar length; `pubmedbert` reads unpadded packs. Rates are in real word pieces, [CLS] and [SEP] included, padding not.
+The first and the last read the same random examples of the training set; the bucketed variant reads evenly spread
+batches of the whole set sorted by length, so that it has the little padding that it would have in a whole epoch.
 """
 
 from __future__ import annotations
@@ -21,8 +23,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 VARIANTS = ("trainer", "bucketed", "pubmedbert")
 EXAMPLES = {"ncbi-disease": (192, 32), "hoc": (32, 16)}
@@ -61,9 +66,8 @@ def run(variant: str, name: str, model: str, given: argparse.Namespace) -> dict[
 
 def table(name: str, results: list[dict[str, Any]]) -> None:
     """Print medians, ranges and ratios of one data set."""
-    first, batch = results[0], EXAMPLES[name][1]
-    print(f"\n{name}: {first['examples']} examples, {first['tokens']:,} word pieces, batches of {batch}")
-    print(f"{'':12}{'train, ex/s':>24}{'ratio':>8}{'predict, ex/s':>26}{'ratio':>8}")
+    print(f"\n{name}: {results[0]['examples']} examples, batches of {EXAMPLES[name][1]}")
+    print(f"{'':12}{'train, pieces/s':>24}{'ratio':>8}{'predict, pieces/s':>26}{'ratio':>8}")
     medians = {
         (variant, kind): statistics.median(one[kind] for one in results if one["variant"] == variant)
         for variant in VARIANTS
@@ -73,39 +77,46 @@ def table(name: str, results: list[dict[str, Any]]) -> None:
         line = f"{variant:12}"
         for kind, width in (("train", 24), ("predict", 26)):
             rates = [one[kind] for one in results if one["variant"] == variant]
-            shown = f"{medians[variant, kind]:.2f} [{min(rates):.2f}-{max(rates):.2f}]"
+            shown = f"{medians[variant, kind]:.0f} [{min(rates):.0f}-{max(rates):.0f}]"
             line += f"{shown:>{width}}{medians['pubmedbert', kind] / medians[variant, kind]:>8.2f}"
         print(line)
     flops = next(one["flops"] for one in results if one["variant"] == "pubmedbert")
     peak = max(one["peak"] for one in results)
-    rate = medians["pubmedbert", "train"] / results[0]["examples"] * flops
+    rate = medians["pubmedbert", "train"] * flops
     print(f"pubmedbert trains at {rate / 1e9:.0f} GFLOP/s of {peak / 1e9:.0f} (best matrix product): {rate / peak:.0%}")
 
 
 def measure(variant: str, name: str, model: Path, data: Path) -> dict[str, Any]:
-    """Training and prediction rates of one variant, in examples a second, and what the epoch needs."""
+    """Training and prediction rates of one variant, in word pieces a second, and the FLOPs that one needs."""
     from pubmedbert.blurb.datasets import open_dataset
     from pubmedbert.finetune import loop
-    from pubmedbert.finetune.dataset import Dataset
     from pubmedbert.finetune.recipe import Recipe
     from pubmedbert.model.flops import peak_flops, training_flops
 
-    count, batch = EXAMPLES[name]
-    whole = open_dataset(name, data)
-    some = [list(whole.read(split))[: 2 * count] for split in ("train", "dev")]
-    dataset = Dataset(whole.name, whole.task, whole.metric, whole.labels, lambda split: some[split == "dev"])
+    batch = EXAMPLES[name][1]
+    dataset = open_dataset(name, data)
     ready = loop.setup(dataset, Recipe(batch=batch, long="truncate", max_length=512), model)
-    chosen, warm = range(count), range(count, count + 2 * batch)
-    lengths = [len(row.tokens) for number in chosen for row in ready.train.rows[number]]
-    measured = ours(ready, chosen, warm) if variant == "pubmedbert" else trainer(variant, ready, chosen, warm, model)
-    flops = training_flops(ready.base.config, lengths, 0)
-    return measured | {"examples": count, "tokens": sum(lengths), "flops": flops, "peak": peak_flops()}
+    count = EXAMPLES[name][0]
+    shuffled = np.random.default_rng(0).permutation(len(ready.train.rows))[:count].tolist()
+    chosen = sample(ready, count, batch) if variant == "bucketed" else shuffled
+    lengths = [len(ready.train.rows[number][0].tokens) for number in chosen]
+    seconds = ours(ready, chosen) if variant == "pubmedbert" else trainer(ready, chosen, model)
+    rates = {kind: sum(lengths) / spent for kind, spent in seconds.items()}
+    flops = training_flops(ready.base.config, lengths, 0) / sum(lengths)
+    return rates | {"examples": count, "flops": flops, "peak": peak_flops()}
 
 
-def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
-    """Rates of this project."""
-    import numpy as np
+def sample(ready: Any, count: int, batch: int) -> list[int]:
+    """Examples of evenly spread batches of the training set in the order of length."""
+    rows = ready.train.rows
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number][0].tokens))
+    batches = [order[start : start + batch] for start in range(0, len(order) - batch + 1, batch)]
+    parts = count // batch
+    return [number for part in range(parts) for number in batches[(2 * part + 1) * len(batches) // (2 * parts)]]
 
+
+def ours(ready: Any, chosen: list[int]) -> dict[str, float]:
+    """Seconds this project takes."""
     from pubmedbert.finetune import loop
     from pubmedbert.finetune.stability import Optimizer
     from pubmedbert.infer.logits import example_logits
@@ -119,20 +130,20 @@ def ours(ready: Any, chosen: range, warm: range) -> dict[str, float]:
             loop.update(ready, model, numbers[start : start + ready.recipe.batch])
             optimizer.step(step)
 
-    train(list(warm))
-    order = np.random.default_rng(0).permutation(len(chosen)).tolist()
+    train(chosen[: 2 * ready.recipe.batch])
     started = time.perf_counter()
-    train(order)
+    train(chosen)
     trained = time.perf_counter() - started
     model.eval()
-    example_logits(model, ready.train.rows[:8])
+    rows = [[replace(row, example=place) for row in ready.train.rows[number]] for place, number in enumerate(chosen)]
+    example_logits(model, rows[:8])
     started = time.perf_counter()
-    example_logits(model, ready.train.rows[: len(chosen)])
-    return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
+    example_logits(model, rows)
+    return {"train": trained, "predict": time.perf_counter() - started}
 
 
-def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) -> dict[str, float]:
-    """Rates of the transformers Trainer on the same word pieces."""
+def trainer(ready: Any, chosen: list[int], folder: Path) -> dict[str, float]:
+    """Seconds the transformers Trainer takes, batches in the order given."""
     import transformers
     from benchmarks.trainer_rows import trainer_row
 
@@ -157,31 +168,25 @@ def trainer(variant: str, ready: Any, chosen: range, warm: range, folder: Path) 
             report_to=[],
             disable_tqdm=True,
             use_cpu=True,
-            train_sampling_strategy="group_by_length" if variant == "bucketed" else "random",
+            train_sampling_strategy="sequential",
         )
 
-        def build(numbers: range) -> Any:
-            rows = [trainer_row(ready.train, number, ready.targets[number]) for number in numbers]
-            return transformers.Trainer(model, settings, data_collator=collator, train_dataset=rows)
-
-        build(warm).train()
-        timed = build(chosen)
+        rows = [trainer_row(ready.train, number, ready.targets[number]) for number in chosen]
+        transformers.Trainer(
+            model, settings, data_collator=collator, train_dataset=rows[: 2 * ready.recipe.batch]
+        ).train()
+        timed = transformers.Trainer(model, settings, data_collator=collator, train_dataset=rows)
         started = time.perf_counter()
         timed.train()
         trained = time.perf_counter() - started
-        rows = [trainer_row(ready.train, number, ready.targets[number]) for number in chosen]
-        if variant == "bucketed":
-            rows.sort(key=lambda row: len(row["input_ids"]))
         timed.predict(rows[:8])
         started = time.perf_counter()
         timed.predict(rows)
-        return {"train": len(chosen) / trained, "predict": len(chosen) / (time.perf_counter() - started)}
+        return {"train": trained, "predict": time.perf_counter() - started}
 
 
 def make_model(folder: Path, size: str) -> None:
     """A model folder of random weights with the bundled model's vocabulary."""
-    from dataclasses import replace
-
     from pubmedbert.infer.tokenizer import ModelTokenizer
     from pubmedbert.model import hf
     from pubmedbert.model.config import SIZES

@@ -52,7 +52,7 @@ class Settings:
     def _within(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
         if not least <= value <= most:
-            raise InputError(f"recipe: {name} must be from {least:g} to {most:g}, not {value:g}")
+            raise InputError(f"recipe: {name} must be from {least:g} to {most:g}, not {str(value)[:20]}")
 
     def _one_of(self, name: str, choices: Iterable[str]) -> None:
         value = getattr(self, name)

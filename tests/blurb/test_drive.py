@@ -11,9 +11,13 @@ import pytest
 
 from pubmedbert.blurb.datasets import NAMES
 from pubmedbert.cli import main
+from pubmedbert.model import hf
+from pubmedbert.model.config import ModelConfig
+from pubmedbert.vocab.folder import build, save
 from tests.e2e.test_docs import small_blurb
 from tests.finetune.conftest import own, tiny
-from tests.infer.conftest import refused
+from tests.infer.conftest import WORDS, refused
+from tests.model.reference import our_model
 
 __all__ = ["own", "refused", "tiny"]
 
@@ -123,3 +127,28 @@ def test_a_damaged_run_is_one_sentence(report: Path, tmp_path: Path, refused: Ca
     shutil.copytree(report / "gad", tmp_path / "gad")
     (tmp_path / "gad" / "result.json").write_text("{")
     assert "is not JSON" in refused("compare", tmp_path / "gad", report / "gad")
+
+
+def test_a_data_set_that_fails_does_not_stop_the_others(
+    blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = shutil.copytree(blurb_data, tmp_path / "data")
+    (data / "GAD" / "train.tsv").write_text("index\tsentence\n")
+    names = ["--datasets", "gad,biosses"]
+    main(["blurb", "--model", str(tiny), "--data", str(data), "--out", str(tmp_path / "out"), *QUICK, *names])
+    assert "gad: " in capsys.readouterr().err
+    written = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert written["missing"]["gad"] == "gad: the train split is empty"
+    assert written["datasets"]["biosses"]["test"] is not None
+
+
+def test_pairs_need_a_model_that_reads_two_texts(own: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    save(build(WORDS), tmp_path / "one")
+    hf.save(
+        our_model(ModelConfig(vocab_size=len(WORDS), layers=1, width=8, heads=1, ffn=8, token_types=1)),
+        tmp_path / "one",
+    )
+    said = refused(
+        "finetune", "--model", tmp_path / "one", "--dataset", own / "pairs.toml", "--out", tmp_path / "run", *QUICK
+    )
+    assert "reads one text at a time" in said

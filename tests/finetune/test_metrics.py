@@ -200,3 +200,8 @@ def test_speed() -> None:
     started = time.process_time()
     score("entity_f1", gold, predicted)
     assert time.process_time() - started < 2  # 0.3 s on two idle cores
+
+
+def test_a_class_that_only_gold_has_is_missed() -> None:
+    found = score("macro_f1", ["a", "b", "c"], ["a", "b", "b"], labels=("a", "b"))
+    assert found == pytest.approx((1 + 2 / 3 + 0) / 3)

@@ -226,3 +226,17 @@ def test_metrics() -> None:
     metrics = pytest.importorskip("pubmedbert.finetune.metrics")
     assert set(METRICS) == set(TASKS)
     assert {metric for known in METRICS.values() for metric in known} <= set(metrics.METRICS)
+
+
+def test_a_document_is_on_one_side(tmp_path: Path) -> None:
+    documents = "".join(f"-DOCSTART- d{number}\n\n" + "a\tO\n\nb\tB-X\n\nc\tO\n\n" for number in range(60))
+    data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=documents))
+    sides = [{example.document for example in data.read(split)} for split in ("train", "dev")]  # type: ignore[union-attr]
+    assert sides[0]
+    assert sides[1]
+    assert not sides[0] & sides[1]
+
+
+def test_a_negative_class_asks_for_f1(tmp_path: Path) -> None:
+    toml = 'task="classification"\nformat="csv"\ntrain="a.x"\ndev="a.x"\nnegative="none"'
+    assert open_own(make(tmp_path, toml, a_x="text,label\na,none\nb,some\n")).metric == "micro_f1"

@@ -145,3 +145,15 @@ def test_unique() -> None:
     check_unique(["a", "b"], Path("mine"))
     with pytest.raises(InputError, match="mine: the id 'a' occurs more than once"):
         check_unique(["a", "b", "a"], Path("mine"))
+
+
+def test_spaces_that_are_no_separators_belong_to_the_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("10\u00a0mg B-Dose\n\u00a0 O\n")
+    assert read_conll(path)[0].words == ("10\u00a0mg", "\u00a0")
+
+
+def test_long_csv_cells(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"text,label\n{'long ' * 40_000},x\n")
+    assert len(next(iter(read_rows(path, "csv"))).text("text")) > 150_000

@@ -61,7 +61,7 @@ def finetune(
 
     options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
     result = finetune_one(model, dataset, data, out, options, search=search, test=test)
-    print(dumps(result) if json else f"{summary(result)}; {out}/result.json")
+    print(dumps(result) if json else f"{summary(result)}; {out}/result.json\n{result['title']}: {result['definition']}")
 
 
 def blurb(

@@ -48,9 +48,9 @@ pre {{ overflow-x: auto; margin: .5rem 0; }}
 """
 
 METHOD = (
-    "Numbers are percent, correlations times 100. Mean ± standard deviation (n - 1) is over seeds, “-” for one seed. "
-    "Everything was chosen on the dev sets; test labels were read only to score. The deviation of a task type and of "
-    "the BLURB score is that of one seed drawn for every data set by itself."
+    "Numbers are percent, correlations times 100. Mean ± standard deviation (n - 1) is over seeds; one seed has no "
+    "deviation. Everything was chosen on the dev sets; test labels were read only to score. The deviation of a task "
+    "type and of the BLURB score is that of one seed drawn for every data set by itself."
 )
 """What holds for all numbers of a report."""
 

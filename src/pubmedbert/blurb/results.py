@@ -23,7 +23,7 @@ class Score:
     sd: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} ± {'-' if self.sd is None else format(self.sd, '.2f')}"
+        return f"{self.mean:.2f}" if self.sd is None else f"{self.mean:.2f} ± {self.sd:.2f}"
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,10 @@ class Summary:
         if self.blurb is not None:
             return ""
         absent = sum(name in self.missing for name in DATASETS)
+        has = "has" if absent == 1 else "have"
         tasks = ", ".join(task for task in GROUPS if task not in self.tasks)
         return (
-            f"There is no BLURB score, for {absent} of its {len(DATASETS)} data sets have no test score; "
+            f"There is no BLURB score, for {absent} of its {len(DATASETS)} data sets {has} no test score; "
             f"so these task types have no mean: {tasks}."
         )
 

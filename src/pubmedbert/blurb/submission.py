@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 from pubmedbert.blurb.results import Result, Summary
-from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_file
+from pubmedbert.finetune.score import read_predictions
 
 _README = """BLURB submission
 
@@ -69,21 +69,6 @@ def _member(result: Result, file: Path) -> str:
         "task": result.task,
         "metric": result.metric.name,
         "seed": result.best.seed,
-        "predictions": _predictions(file),
+        "predictions": [{"id": name, "prediction": answer} for name, answer in read_predictions(file)],
     }
     return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-
-
-def _predictions(file: Path) -> list[dict[str, object]]:
-    try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror or error}") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            found.append({"id": record["id"], "prediction": record["prediction"]})
-        except (ValueError, RecursionError, TypeError, KeyError) as error:
-            raise InputError(f'{file}, line {number}: a JSON object with "id" and "prediction" is wanted') from error
-    return found

@@ -95,13 +95,18 @@ def read_predictions(path: Path) -> list[tuple[str, Answer]]:
         InputError: the file is missing or damaged.
     """
     try:
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-        pairs = [(line["id"], line["prediction"]) for line in lines]
+        lines = path.read_bytes().splitlines()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no predictions: {error}") from error
-    return [(name, tuple(answer) if isinstance(answer, list) else answer) for name, answer in pairs]
+    found: list[tuple[str, Answer]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            name, answer = record["id"], record["prediction"]
+        except (ValueError, RecursionError, TypeError, KeyError) as error:
+            raise InputError(f'{path}, line {number}: a JSON object with "id" and "prediction" is wanted') from error
+        found.append((name, tuple(answer) if isinstance(answer, list) else answer))
+    return found
 
 
 def _summary(scores: list[float]) -> dict[str, float | None]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.dropout import dropout
+from pubmedbert.model.linear import Linear
 
 
 class SelfAttention(nn.Module):
@@ -20,8 +21,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = config.heads
         self.dropout = config.attention_dropout
-        self.qkv = nn.Linear(config.width, 3 * config.width)
-        self.output = nn.Linear(config.width, config.width)
+        self.qkv = Linear(config.width, 3 * config.width)
+        self.output = Linear(config.width, config.width)
 
     def forward(self, hidden: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
         """Attend within each row.

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from pubmedbert.model.attention import SelfAttention
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.dropout import Dropout
+from pubmedbert.model.linear import Linear
 
 
 class Embeddings(nn.Module):
@@ -37,8 +38,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(config)
         self.attention_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
-        self.up = nn.Linear(config.width, config.ffn)
-        self.down = nn.Linear(config.ffn, config.width)
+        self.up = Linear(config.width, config.ffn)
+        self.down = Linear(config.ffn, config.width)
         self.ffn_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.dropout = Dropout(config.dropout)
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.encoder import Encoder
+from pubmedbert.model.linear import Linear, linear
 
 
 class VocabularyHead(nn.Module):
@@ -17,7 +18,7 @@ class VocabularyHead(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.width, config.width)
+        self.dense = Linear(config.width, config.width)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.decoder = None if config.tied else nn.Parameter(torch.zeros(config.vocab_size, config.width))
@@ -33,7 +34,7 @@ class VocabularyHead(nn.Module):
             `[M, V]` logits.
         """
         state = self.norm(F.gelu(self.dense(hidden)))  # [M, D]
-        return F.linear(state, words if self.decoder is None else self.decoder, self.bias)
+        return linear(state, words if self.decoder is None else self.decoder, self.bias)
 
 
 class Pooler(nn.Module):
@@ -41,7 +42,7 @@ class Pooler(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.width, config.width)
+        self.dense = Linear(config.width, config.width)
 
     def forward(self, hidden: Tensor, lengths: Sequence[int]) -> Tensor:
         """`[N, D]` states of rows of the given lengths to `[B, D]`."""

@@ -13,6 +13,7 @@ from pubmedbert.model.config import ModelConfig, ModelError
 from pubmedbert.model.dropout import Dropout
 from pubmedbert.model.encoder import Encoder
 from pubmedbert.model.heads import Pooler
+from pubmedbert.model.linear import Linear
 
 Pooling = Literal["pooler", "cls", "mean", "max"]
 POOLINGS: tuple[Pooling, ...] = ("pooler", "cls", "mean", "max")
@@ -59,7 +60,7 @@ class Tuned(nn.Module):
         pooled = head.level == "text" and head.pooling == "pooler"
         self.pooler = Pooler(config) if pooled else None
         self.dropout = Dropout(config.dropout)
-        self.classifier = nn.Linear(config.width, len(head.labels))
+        self.classifier = Linear(config.width, len(head.labels))
 
     def forward(
         self,
