@@ -118,8 +118,8 @@ def sample(ready: Any, count: int, batch: int) -> list[int]:
 def ours(ready: Any, chosen: list[int]) -> dict[str, float]:
     """Seconds this project takes."""
     from pubmedbert.finetune import loop
+    from pubmedbert.finetune.logits import example_logits
     from pubmedbert.finetune.stability import Optimizer
-    from pubmedbert.infer.logits import example_logits
 
     model = loop.new_model(ready.base, ready.head, ready.recipe, 0)
     optimizer = Optimizer(model, ready.recipe, 1000)

@@ -25,8 +25,8 @@ from pubmedbert.model.locate import locate
 
 PLAIN = {
     "biosses": ["lr=2e-4", "epochs=20", "batch=16", "select=last"],
-    "gad10": ["lr=1e-4", "epochs=5", "batch=16", "select=last"],
-    "pubmedqa": ["lr=1e-4", "epochs=4", "batch=16", "select=last", "max_length=128", "long=truncate"],
+    "gad10": ["lr=1e-4", "epochs=3", "batch=16", "select=last"],
+    "pubmedqa": ["lr=1e-4", "epochs=2", "batch=16", "select=last", "max_length=96", "long=truncate"],
 }
 """What all lines of a data set share; MiniLM, being small, takes higher rates than BERT-BASE."""
 LINES = {

@@ -21,3 +21,9 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"PUBMEDBERT_DATA={folder} is not a folder"
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Converted models of the tests, and of the processes they start, stay out of the user's cache."""
+    os.environ["PUBMEDBERT_CACHE"] = str(tmp_path_factory.mktemp("cache"))

@@ -16,6 +16,7 @@ from pubmedbert.model.config import ModelError
 COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "quickstart": ("pubmedbert.sample.quickstart:quickstart", "The whole chain on a built-in sample, in minutes."),
     "fill-mask": ("pubmedbert.infer.commands:fill_mask", "Fill the [MASK] in a text."),
+    "serve": ("pubmedbert.serve.command:serve", "Serve models over HTTP, with a page."),
     "finetune": (
         "pubmedbert.blurb.commands:finetune",
         "Fine-tune on a BLURB data set or your own, over several seeds.",
@@ -35,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "shards": ("pubmedbert.shards.commands:shards", "Tokenise what was kept into memory-mapped shards."),
     "pretrain": ("pubmedbert.pretrain.commands:pretrain", "Pretrain an encoder from scratch; resumes by itself."),
     "evaluate": ("pubmedbert.pretrain.commands:evaluate", "Held-out loss and accuracy under frozen masks."),
-    "export": ("pubmedbert.infer.commands:export", "Write a run or model as a Hugging Face folder."),
+    "export": ("pubmedbert.infer.export_command:export", "Write a run or model as a Hugging Face folder."),
 }
 GROUPS = {
     "corpus": "PubMed XML and JSON lines to a corpus store.",

@@ -57,6 +57,20 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     pmids = write(tmp_path / "pmids", "1\n")
     run("corpus", "screen", "--store", store, "--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)
     assert "2 documents kept" in capsys.readouterr().err
+    blurb, ending = tmp_path / "blurb", " ".join(words(140).split()[-10:])  # of the abstract in mine.jsonl
+    for split in ("dev", "test"):
+        held = {"dev": "Nobody has ever written this sentence in an abstract of ours.", "test": "Too short."}[split]
+        write(blurb / f"BIOSSES/{split}.tsv", f"pair_id\tsent1\tsent2\tscore\n1\t{ending}\t{held}\t2.0\n")
+    run("corpus", "screen", "--store", store, "--exclude-blurb", blurb)
+    said = capsys.readouterr().err
+    assert "biosses: 1 of 2 dev and test texts are in 1 documents; 1 more are too short to tell" in said
+    assert "2 documents kept" in said
+    run("corpus", "screen", "--store", store, "--exclude-blurb", blurb)
+    assert "nothing to do" in capsys.readouterr().err
+    refused = fails(capsys, "corpus", "screen", "--store", store, "--exclude-blurb", data)
+    assert "holds no dev or test file of a BLURB data set" in refused
+    run("corpus", "screen", "--store", store, "--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)
+    capsys.readouterr()
     run("corpus", "report", "--store", store, "--json")
     report = json.loads(capsys.readouterr().out)
     assert report["screen"]["dropped"]["excluded-source"] == report["screen"]["dropped"]["excluded-pmid"] == 1

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from pubmedbert.corpus.overlap import HeldOut
 from pubmedbert.corpus.report import show, summarize
 from pubmedbert.corpus.screen import REASONS, Settings, read_pmids, screen
 from pubmedbert.corpus.store import Store
@@ -44,6 +45,7 @@ def store(tmp_path: Path) -> Store:
             {"pmid": 7, "title": "older", "abstract": words(200)},
             {"pmid": 11, "title": "T", "abstract": words(130), "source": "elsewhere"},
             {"pmid": 12, "title": "T", "abstract": words(131), "source": "here", "year": 1987},
+            {"pmid": 13, "title": "T", "abstract": words(20, "held")},
         )
     )
     return made
@@ -56,8 +58,15 @@ def reasons(store: Store) -> dict[str, str]:
 
 
 def test_every_reason_in_its_order(store: Store) -> None:
-    settings = Settings(exclude_pmids=frozenset({7, 11, 999}), exclude_sources=frozenset({"elsewhere"}))
-    assert screen(store, settings)
+    settings = Settings(
+        exclude_pmids=frozenset({7, 11, 999}),
+        exclude_sources=frozenset({"elsewhere"}),
+        held_out=HeldOut({"seen": [words(12, "held")], "unseen": ["not a word of this is in any of the documents"]}),
+    )
+    told: list[tuple[str, list[int]]] = []
+    assert screen(store, settings, lambda document, texts: told.append((document, texts)))
+    assert told == [("13", [0])]
+    assert not screen(store, settings)
     assert reasons(store) == {
         "1": "",
         "2": "short",
@@ -71,6 +80,7 @@ def test_every_reason_in_its_order(store: Store) -> None:
         "10": "",
         "11": "excluded-source",
         "12": "",
+        "13": "held-out",
     }
     assert store.kept() == 4
     assert [doc for doc, _, _ in store.texts()] == ["1", "10", "12", "9"]
@@ -126,18 +136,18 @@ def test_report(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(json.dumps(report)) == report
     assert {key: report[key] for key in ("parts", "citations", "deletions", "deleted", "superseded", "live")} == {
         "parts": 2,
-        "citations": 13,
+        "citations": 14,
         "deletions": 0,
         "deleted": 0,
         "superseded": 1,
-        "live": 12,
+        "live": 13,
     }
-    assert report["with_abstract"] == 10
-    assert report["structured_share"] == 0.1
-    assert report["years"] == {"1987": 1, "2020": 10, "unknown": 1}
-    assert report["languages"] == {"eng": 10, "fre": 2}
+    assert report["with_abstract"] == 11
+    assert report["structured_share"] == 0.0909
+    assert report["years"] == {"1987": 1, "2020": 10, "unknown": 2}
+    assert report["languages"] == {"eng": 11, "fre": 2}
     assert report["publication_types"]["Retracted Publication"] == 2
-    assert report["sources"] == {"pubmed26n0001": 10, "elsewhere": 1, "here": 1}
+    assert report["sources"] == {"pubmed26n0001": 10, "elsewhere": 1, "here": 1, "lines": 1}
     kept = list(store.texts())
     assert report["screen"]["kept"] == len(kept) == store.kept()
     assert sum(report["screen"]["dropped"].values()) + len(kept) == report["live"]

@@ -69,6 +69,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.writelines(json.dumps(record) + "\n" for record in records)
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "unseen.txt").write_text(text + "\n")
+    (tmp_path / "texts.txt").write_text("[MASK] is a drug.\n")
     shutil.copytree(MINILM, tmp_path / "general", ignore=shutil.ignore_patterns("*.safetensors"))
     small_blurb(tmp_path / "data")
     (tmp_path / "own").mkdir()

@@ -12,9 +12,9 @@ import torch
 from pubmedbert.errors import InputError
 from pubmedbert.finetune import checkpoint, data, loop
 from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
+from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.infer.logits import example_logits
 
 FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0)
 

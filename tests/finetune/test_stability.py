@@ -11,7 +11,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Tagged
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Optimizer, collapsed, depths, freeze, learning_rate, reinitialise
-from pubmedbert.model.tuned import Head, Tuned
+from pubmedbert.model.head import Head
+from pubmedbert.model.tuned import Tuned
 from tests.model.reference import SMALL, randomise
 
 

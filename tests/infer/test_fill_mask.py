@@ -18,7 +18,7 @@ from transformers import pipeline
 
 import pubmedbert
 from pubmedbert.errors import InputError
-from pubmedbert.infer import fill_mask as module
+from pubmedbert.infer import packs as module
 from pubmedbert.infer.fill_mask import FillMask
 from pubmedbert.model import hf
 from tests.infer.conftest import TOKENIZER_FILES, outspoken
@@ -153,16 +153,19 @@ def test_answers_do_not_depend_on_company(padded_vocabulary: Path, monkeypatch: 
 class Flat:
     """An engine for which all pieces are alike."""
 
-    vocab_size, max_positions = 32, 64
+    name, width, vocab_size, max_positions = "flat", 0, 32, 64
 
-    def logits(self, rows: list[list[int]], where: list[list[int]]) -> Any:
+    def hidden(self, rows: Any, where: Any = None, seconds: Any = None) -> Any:
+        raise NotImplementedError
+
+    def logits(self, rows: Any, where: Any) -> Any:
         return np.full((sum(map(len, where)), 32), 1e4, dtype=np.float32)
 
 
-def test_equal_scores_come_in_the_order_of_ids(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "TorchEngine", lambda folder: Flat())
-    answers: Any = FillMask(padded_vocabulary)("a [MASK]", top_k=3)
-    assert [(answer["token"], answer["score"]) for answer in answers] == [(0, 1 / 32), (1, 1 / 32), (2, 1 / 32)]
+def test_equal_scores_come_in_the_order_of_ids(padded_vocabulary: Path) -> None:
+    answers: Any = FillMask(padded_vocabulary, engine=Flat())("a [MASK]", top_k=3)
+    assert [answer["token"] for answer in answers] == [0, 1, 2]
+    assert [answer["score"] for answer in answers] == pytest.approx([1 / 32] * 3)
 
 
 def test_the_public_name(padded_vocabulary: Path) -> None:
@@ -200,10 +203,8 @@ def test_the_longest_text_is_filled(padded_vocabulary: Path) -> None:
         ({"top_k": 0}, "top_k must be from 1 to 19"),
         ({"top_k": -1}, "top_k must be from 1"),
         ({"targets": []}, "targets is empty"),
-        ({"targets": ["bcb"]}, r"target 'bcb' must be one word piece .* but it is 3: b ##c ##b"),
-        ({"targets": ["a", "kinase inhibitor"]}, "it is 2: kinase inhibitor"),
         ({"targets": ["☃"]}, "target '☃' is unknown"),
-        ({"targets": [" "]}, "it is empty"),
+        ({"targets": [" "]}, "target ' ' is empty"),
         ({"targets": ["\udcff"]}, "is not valid Unicode"),
     ],
 )

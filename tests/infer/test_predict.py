@@ -17,14 +17,14 @@ from transformers import pipeline
 
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
-from pubmedbert.infer import predict_command
+from pubmedbert.infer import lines, predict_command
 from pubmedbert.infer.predict import Predictor
 from pubmedbert.infer.rows import RowEncoder, pack
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
-from pubmedbert.model.tuned import Head
-from tests.infer.tuned_folders import HEADS, tuned, tuned_folder
+from pubmedbert.model.head import Head
+from tests.infer.tuned_folders import HEADS, TAGS, tuned, tuned_folder
 from tests.model.reference import our_model
 from tests.vocab.fakes import HOSTILE
 
@@ -181,8 +181,75 @@ def test_inputs_of_the_wrong_kind(folders: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("extra", "pairs"),
+    [
+        ({}, None),
+        ({"task": "classification"}, None),  # either is one
+        ({"task": "pairs"}, True),
+        ({"task": "similarity"}, True),
+        ({"task": "classification", "texts": 2}, True),
+        ({"task": "relation", "texts": 1}, False),
+    ],
+)
+def test_one_text_or_two_as_in_training(tmp_path: Path, extra: dict[str, object], pairs: bool | None) -> None:
+    predictor = Predictor(tuned_folder(tmp_path / "model", HEADS["single"], **extra))
+    assert predictor.pairs is pairs
+    if pairs is not True:
+        assert predictor.predict_texts([TEXTS[0], (TEXTS[0], None)])
+    else:
+        with pytest.raises(InputError, match="was tuned on pairs of texts; give each its second text"):
+            predictor.predict_texts([(TEXTS[0], TEXTS[1]), TEXTS[0]])
+    if pairs is not False:
+        assert predictor.predict_texts([(TEXTS[0], TEXTS[1]), (TEXTS[0], "")])
+    else:
+        with pytest.raises(InputError, match="one text at a time"):
+            predictor.predict_texts([(TEXTS[0], TEXTS[1])])
+
+
+def test_logits_are_what_scores_are_made_of(folders: dict[str, Path]) -> None:
+    predictor = Predictor(folders["multi"])
+    logits = predictor.text_logits([*TEXTS, (TEXTS[0], LONG)])
+    for scores, answer in zip(logits, predictor.predict_texts([*TEXTS, (TEXTS[0], LONG)]), strict=True):
+        assert scores.shape == (4,)
+        assert answer["labels"] == [label for label, score in zip("abcd", scores, strict=True) if score > 0]
+    with pytest.raises(InputError, match="does not classify texts"):
+        Predictor(folders["tags"]).text_logits(TEXTS)
+
+
+def test_pieces_are_those_of_transformers(folders: dict[str, Path]) -> None:
+    """Its pipeline without aggregation, which speaks of every piece but those it holds to be outside."""
+    theirs = their_pipeline("token-classification", folders["tags"], aggregation_strategy="none", ignore_labels=[])
+    predictor = Predictor(folders["tags"])
+    for text, found in zip(TEXTS[:2], predictor.predict_pieces(TEXTS[:2]), strict=True):
+        expected = theirs(text)
+        assert found.tokens == [piece["word"] for piece in expected]
+        assert found.spans == [(piece["start"], piece["end"]) for piece in expected]
+        assert [TAGS[index] for index in found.probabilities.argmax(axis=1)] == [piece["entity"] for piece in expected]
+        assert found.probabilities.max(axis=1) == pytest.approx([float(piece["score"]) for piece in expected], abs=1e-4)
+        assert len(set(found.words)) < len(found.words)
+    with pytest.raises(InputError, match="does not tag words"):
+        Predictor(folders["single"]).predict_pieces(TEXTS)
+
+
+def test_pieces_of_texts_longer_than_a_row(folders: dict[str, Path]) -> None:
+    found = Predictor(folders["tags"]).predict_pieces([LONG, ""])
+    assert found[0].spans[-1][1] == len(LONG)
+    assert found[0].probabilities.shape == (len(found[0].tokens), len(TAGS))
+    assert found[0].probabilities.sum(axis=1) == pytest.approx(1)
+    assert found[1].tokens == []
+
+
+def test_torch_answers_the_same(folders: dict[str, Path]) -> None:
+    for name, folder in folders.items():
+        onnx, reference = Predictor(folder), Predictor(folder, backend="torch")
+        assert (onnx.engine, reference.engine) == ("onnx fp32", "torch fp32")
+        assert same(onnx.predict_texts([*TEXTS, LONG]), reference.predict_texts([*TEXTS, LONG])), name
+
+
+@pytest.mark.parametrize(
     ("head", "extra", "match"),
     [
+        (HEADS["single"], {"texts": 3}, "texts must be 1 or 2, not 3"),
         (HEADS["tags"], {"max_length": 65}, "max_length must be from 8 to 64, not 65"),
         (HEADS["tags"], {"max_length": True}, "max_length must be from 8 to 64, not True"),
         (HEADS["single"], {"long": "cut"}, "long must be windows or truncate, not 'cut'"),
@@ -287,10 +354,31 @@ def test_bad_files_are_one_sentence(
     assert match in refused("predict", tmp_path / name, "--model", folders[model])
 
 
+@pytest.mark.parametrize(
+    ("texts", "name", "data", "match"),
+    [
+        (
+            2,
+            "a.jsonl",
+            b'{"text": "a"}',
+            "a.jsonl, line 1: this model was tuned on pairs of texts; give each its second",
+        ),
+        (2, "a.txt", b"\na", 'a.txt, line 2: this model was tuned on pairs of texts: .jsonl with "text" and "text_b"'),
+        (1, "a.jsonl", b'{"text": "a", "text_b": "b"}', "line 1: this model reads one text at a time"),
+    ],
+)
+def test_files_of_too_many_texts_or_too_few(
+    tmp_path: Path, refused: Refused, texts: int, name: str, data: bytes, match: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    folder = tuned_folder(tmp_path / "model", HEADS["single"], texts=texts)
+    assert match in refused("predict", tmp_path / name, "--model", folder)
+
+
 def test_lines_too_long(
     folders: dict[str, Path], tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict_command, "_LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr(lines, "_LONGEST", 1 << 20)
     (tmp_path / "a.txt").write_text("a\n" + "b" * (2 << 20))
     assert "line 2: it is longer than 1 MB" in refused("predict", tmp_path / "a.txt", "--model", folders["tags"])
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from pubmedbert.model.config import ModelConfig
-from pubmedbert.model.tuned import Head, Tuned
+from pubmedbert.model.head import Head
+from pubmedbert.model.tuned import Tuned
 from pubmedbert.model.tuned_hf import save_tuned
 from tests.infer.conftest import MINILM, TOKENIZER_FILES
 from tests.model.reference import randomise

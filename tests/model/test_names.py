@@ -10,8 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pubmedbert.model import hf
+from pubmedbert.model import hf, names
 from pubmedbert.model.config import ModelConfig, config_from_hf, config_to_hf
+from pubmedbert.model.head import Head
+from pubmedbert.model.tuned import Tuned
 from tests.model.reference import SMALL, our_model, their_model
 
 
@@ -70,3 +72,18 @@ def test_the_names_are_those_of_transformers() -> None:
 @given(config=configs())
 def test_config_json_round_trip(config: ModelConfig) -> None:
     assert config_from_hf(config_to_hf(config)) == config
+
+
+@settings(max_examples=40, deadline=None)
+@given(config=configs(), pooler=st.booleans(), vocabulary=st.booleans())
+def test_the_shapes_are_those_of_the_model(config: ModelConfig, pooler: bool, vocabulary: bool) -> None:
+    state = hf.state_to_hf(our_model(config, pooler=pooler, vocabulary=vocabulary))
+    state.pop(names.DECODER_BIAS, None)
+    expected = {name: tuple(value.shape) for name, value in state.items()}
+    assert names.shapes(config, pooler=pooler, vocabulary=vocabulary) == expected
+
+
+def test_the_shapes_of_a_classifier() -> None:
+    model = Tuned(SMALL, Head(level="text", labels=("a", "b", "c")))
+    expected = {name: tuple(value.shape) for name, value in hf.state_to_hf(model).items()}
+    assert names.shapes(SMALL, pooler=True, vocabulary=False, outputs=3) == expected

@@ -21,7 +21,8 @@ from transformers import (
 
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError, config_to_hf
-from pubmedbert.model.tuned import Head, Tuned
+from pubmedbert.model.head import Head
+from pubmedbert.model.tuned import Tuned
 from pubmedbert.model.tuned_hf import load_tuned, save_tuned
 from tests.model.reference import SMALL, furthest, load_theirs, our_model, randomise, some_rows
 

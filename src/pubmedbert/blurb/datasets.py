@@ -274,6 +274,27 @@ def available(name: str, data: Path) -> str:
     return f"{found.title} lacks {missing[0]}{more}: fetch {found.source}, and put it there"
 
 
+def held_out(name: str, data: Path) -> list[str]:
+    """The texts of the dev and test sets, as written by their authors where the files tell; none of a missing file.
+
+    Args:
+        name: one of `NAMES`.
+        data: as for `open_dataset`.
+
+    Raises:
+        InputError: there is no such data set, or a file of it is damaged.
+    """
+    found = entry(name)
+    folder = _folder(found, data)
+    texts: dict[str, None] = {}
+    for split in ("dev", "test"):
+        if all(path.is_file() for path in _files(found, folder, split)):
+            for example in _read(found, folder, split, "original"):
+                parts = (" ".join(example.words),) if isinstance(example, Tagged) else (example.text, example.text_b)
+                texts |= {part: None for part in parts if part is not None}
+    return list(texts)
+
+
 def counts(examples: Sequence[Example], of: Entry) -> int:
     """The size of a split in the unit of the paper's table: mentions, labelled words, or examples."""
     if of.unit == "mentions":

@@ -18,7 +18,7 @@ from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import load_recipe, size_of
 from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune
 from pubmedbert.finetune.score import RESULT, read_predictions
-from pubmedbert.model import hf
+from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.progress import say
@@ -94,7 +94,7 @@ def finetune_one(
     """
     seeds = options.seeds or (datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5)
     found = locate(model)
-    config = config_from_hf(hf.read_config(found))
+    config = config_from_hf(read_config(found))
     task = opener(dataset, folder)().task
     settings = load_recipe(options.recipe, task, size_of(config.layers, model), options.given)
     side_by_side = min(options.workers or cores(), seeds)

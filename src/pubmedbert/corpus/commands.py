@@ -1,12 +1,18 @@
 """The commands `pubmedbert corpus add`, `screen` and `report`. Nothing heavy is imported before one of them runs."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
 from pubmedbert.progress import progress, say
+
+if TYPE_CHECKING:
+    from pubmedbert.corpus.overlap import HeldOut
 
 MEGABYTE = 1_000_000
 SKIPS_TOLD = 5  # of a thousand files added again nobody reads a thousand lines
@@ -57,17 +63,20 @@ def screen(
     min_words: int = 128,
     exclude_pmids: Path | None = None,
     exclude_source: Annotated[list[str] | None, Parameter(negative=())] = None,
+    exclude_blurb: Path | None = None,
 ) -> None:
     """Decide which documents later stages read; write screen.parquet.
 
     A document is dropped for the first of these reasons: no abstract, not in English, retracted, excluded by source or
-    PMID, an abstract of too few words, the same title and abstract as another document.
+    PMID, a held-out text of BLURB in it, an abstract of too few words, the same title and abstract as another document.
 
     Args:
         store: the folder of the store.
         min_words: drop abstracts with fewer words (the default is that of Gu et al. 2020).
         exclude_pmids: a file with one PMID a line.
         exclude_source: drop the documents of this source; may be repeated.
+        exclude_blurb: the folder of the BLURB data sets; drop the documents in which a text of a dev or test set stands
+            (at least half of its runs of eight words), and say how many texts of each set were found.
     """
     from pubmedbert.corpus.screen import Settings, read_pmids
     from pubmedbert.corpus.screen import screen as run
@@ -75,12 +84,45 @@ def screen(
 
     pmids = read_pmids(exclude_pmids) if exclude_pmids else frozenset()
     target = Store(store)
-    settings = Settings(min_words, pmids, frozenset(exclude_source or ()))
-    if not run(target, settings):
+    held_out = _held_out(exclude_blurb) if exclude_blurb else None
+    settings = Settings(min_words, pmids, frozenset(exclude_source or ()), held_out)
+    found: dict[int, list[str]] = {}  # the documents of each held-out text
+
+    def note(document: str, texts: list[int]) -> None:
+        for text in texts:
+            found.setdefault(text, []).append(document)
+
+    if run(target, settings, note):
+        if held_out is not None:
+            for line in _contamination(held_out, found):
+                say(line)
+    else:
         say(f"{store}: nothing to do, the same parts were screened with the same settings")
     say(
         f"{store}: {target.kept():,} documents kept; pubmedbert corpus report --store {store} tells why others were not"
     )
+
+
+def _held_out(data: Path) -> HeldOut:
+    """The dev and test texts of the BLURB data sets in a folder."""
+    from pubmedbert.blurb.datasets import NAMES, held_out
+    from pubmedbert.corpus.overlap import HeldOut
+
+    texts = {name: held_out(name, data) for name in NAMES}
+    if not any(texts.values()):
+        raise InputError(f"--exclude-blurb {data}: the folder holds no dev or test file of a BLURB data set")
+    return HeldOut(texts)
+
+
+def _contamination(held_out: HeldOut, found: dict[int, list[str]]) -> Iterator[str]:
+    """A line for each data set: how many of its held-out texts the corpus holds."""
+    for name in dict.fromkeys(held_out.names):
+        numbers = [number for number, other in enumerate(held_out.names) if other == name]
+        documents = {document for number in numbers for document in found.get(number, ())}
+        judged = int(held_out.judged[numbers].sum())
+        count = sum(number in found for number in numbers)
+        short = f"; {len(numbers) - judged:,} more are too short to tell" if judged < len(numbers) else ""
+        yield f"{name}: {count:,} of {judged:,} dev and test texts are in {len(documents):,} documents{short}"
 
 
 def report(*, store: Path, json: Annotated[bool, Parameter(negative=())] = False) -> None:

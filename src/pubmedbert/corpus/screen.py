@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,12 @@ from pubmedbert.corpus.citation import parse_pmid
 from pubmedbert.corpus.store import Store, choose_newest
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_file
+from pubmedbert.progress import progress
 
 if TYPE_CHECKING:
     import duckdb
+
+    from pubmedbert.corpus.overlap import HeldOut
 
 RULES = 1
 """The version of the rules below: a screen made by other rules is another screen."""
@@ -23,7 +26,7 @@ RULES = 1
 MIN_WORDS = 128
 """Gu et al. 2020, section 2.5: abstracts with fewer words are left out."""
 
-REASONS = ("no-abstract", "language", "retracted", "excluded-source", "excluded-pmid", "short", "duplicate")
+REASONS = ("no-abstract", "language", "retracted", "excluded-source", "excluded-pmid", "held-out", "short", "duplicate")
 """In the order in which they are tried."""
 
 # What the reasons are decided by. Whitespace is single blanks already, so that blanks count the words.
@@ -43,6 +46,7 @@ _SCREEN = """
             WHEN retracted THEN 'retracted'
             WHEN source IN (SELECT source FROM excluded_sources) THEN 'excluded-source'
             WHEN pmid IN (SELECT pmid FROM excluded_pmids) THEN 'excluded-pmid'
+            WHEN doc_id IN (SELECT doc_id FROM overlapping) THEN 'held-out'
             WHEN words < ? THEN 'short'
         END AS reason
         FROM newest
@@ -56,6 +60,14 @@ _SCREEN = """
                 ELSE 'duplicate' END AS reason
     FROM judged LEFT JOIN first USING (digest)
 """
+_TEXTS = """
+    SELECT newest.doc_id, part.title || ' ' || part.abstract AS text
+    FROM newest
+    JOIN read_parquet(getvariable('parts'), filename = true, file_row_number = true) AS part
+        ON part.filename = newest.filename AND part.file_row_number = newest.position
+    WHERE abstract_bytes > 0
+"""
+_BATCH = 2048  # documents read at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +78,13 @@ class Settings:
         min_words: abstracts with fewer whitespace-separated words are dropped.
         exclude_pmids: documents with these PMIDs are dropped.
         exclude_sources: documents whose `source` is one of these are dropped.
+        held_out: documents that hold one of these texts are dropped.
     """
 
     min_words: int = MIN_WORDS
     exclude_pmids: frozenset[int] = frozenset()
     exclude_sources: frozenset[str] = frozenset()
+    held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
         if self.min_words < 0:
@@ -79,18 +93,25 @@ class Settings:
     def as_json(self) -> str:
         """The settings as one line of JSON that identifies them; of the PMIDs only count and SHA-256."""
         pmids = " ".join(map(str, sorted(self.exclude_pmids)))
-        value = {
+        value: dict[str, object] = {
             "rules": RULES,
             "min_words": self.min_words,
             "exclude_pmids": len(self.exclude_pmids),
             "exclude_pmids_sha256": hashlib.sha256(pmids.encode()).hexdigest(),
             "exclude_sources": sorted(self.exclude_sources),
         }
+        if self.held_out is not None:
+            value["held_out_sha256"] = self.held_out.digest
         return json.dumps(value, ensure_ascii=False)
 
 
-def screen(store: Store, settings: Settings) -> bool:
+def screen(store: Store, settings: Settings, found: Callable[[str, list[int]], object] = lambda *_: None) -> bool:
     """Write `screen.parquet` (doc_id, kept, reason; "" as the reason of what is kept), in the order of `doc_id`.
+
+    Args:
+        store: a store with documents.
+        settings: what to drop.
+        found: told the `doc_id` of each document that holds held-out texts, and their numbers.
 
     Returns:
         False if the last screen saw the same parts with the same settings, so that there was nothing to do.
@@ -105,6 +126,7 @@ def screen(store: Store, settings: Settings) -> bool:
     with store.connect() as database, atomic_file(store.screen_file) as temporary:
         choose_newest(database, _COLUMNS)
         _exclude(database, settings)
+        _overlap(database, settings.held_out, found)
         database.execute(_SCREEN, [settings.min_words])
         parts, as_json = (value.replace("'", "''") for value in seen)
         path = str(temporary).replace("'", "''")
@@ -113,6 +135,23 @@ def screen(store: Store, settings: Settings) -> bool:
             f"KV_METADATA {{'pubmedbert.parts': '{parts}', 'pubmedbert.settings': '{as_json}'}})"
         )
     return True
+
+
+def _overlap(
+    database: duckdb.DuckDBPyConnection, held_out: HeldOut | None, found: Callable[[str, list[int]], object]
+) -> None:
+    """Create the table of the documents that hold held-out texts."""
+    documents: list[str] = []
+    if held_out is not None:
+        ((total,),) = database.execute("SELECT count(*) FROM newest WHERE abstract_bytes > 0").fetchall()
+        with progress("comparing", total, "documents") as advance:
+            for batch in database.sql(_TEXTS).to_arrow_reader(_BATCH):
+                ids, texts = (column.to_pylist() for column in batch.columns)
+                for number, held in held_out.search(texts):
+                    documents.append(ids[number])
+                    found(ids[number], held)
+                advance(len(ids))
+    database.execute("CREATE TEMP TABLE overlapping AS SELECT unnest(?::VARCHAR[]) AS doc_id", [documents])
 
 
 def read_pmids(path: Path) -> frozenset[int]:

@@ -17,7 +17,8 @@ from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Answer
 from pubmedbert.infer.rows import Pack, Row, RowEncoder, batches, pack
 from pubmedbert.infer.spans import from_scheme, tag_names, to_scheme
-from pubmedbert.model.tuned import POOLINGS, Head, Tuned
+from pubmedbert.model.head import POOLINGS, Head
+from pubmedbert.model.tuned import Tuned
 
 TRAINING_WINDOWS = 8
 """Windows of a text that are read in training, from its beginning: they share one backward pass, so memory."""

@@ -18,16 +18,17 @@ from pubmedbert.finetune import checkpoint, data, metrics
 from pubmedbert.finetune.checkpoint import Progress
 from pubmedbert.finetune.data import Encoded, Target
 from pubmedbert.finetune.dataset import Dataset, Example, Split, hidden
+from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, mixed, reinitialise
-from pubmedbert.infer.logits import example_logits
 from pubmedbert.infer.rows import RowEncoder
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
 from pubmedbert.model.encoder import initialise
+from pubmedbert.model.head import Head
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.runtime import prepare_torch
-from pubmedbert.model.tuned import Head, Tuned
+from pubmedbert.model.tuned import Tuned
 
 Report = Callable[[str, int], None]
 """Takes a line, and how many epochs were gained: one, or less than none when an attempt is given up."""

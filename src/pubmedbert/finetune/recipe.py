@@ -10,7 +10,7 @@ from typing import Any
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Task
 from pubmedbert.infer.spans import SCHEMES
-from pubmedbert.model.tuned import POOLINGS
+from pubmedbert.model.head import POOLINGS
 from pubmedbert.settings import Settings, overrides, read_toml
 
 PRESETS = Path(__file__).with_name("presets.toml")

@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, locked, read_json, sha256, write_json, write_text
 from pubmedbert.finetune import loop
 from pubmedbert.finetune.data import Encoded
-from pubmedbert.finetune.dataset import Dataset, Example, fingerprint
+from pubmedbert.finetune.dataset import Dataset, Example, Labelled, fingerprint
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.score import NOTE, RESULT, score_run
 from pubmedbert.finetune.search import search
@@ -185,7 +185,8 @@ def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
     """A model folder that transformers and `pubmedbert predict` load."""
     recipe = ready.recipe
     extra = {"task": ready.dataset.task, "dataset": ready.dataset.name, "long": recipe.long, "style": recipe.style}
-    save_tuned(fitted.model, folder, extra | {"max_length": recipe.max_length})
+    texts = 2 if any(isinstance(example, Labelled) and example.text_b is not None for example in ready.dev) else 1
+    save_tuned(fitted.model, folder, extra | {"max_length": recipe.max_length, "texts": texts})
     vocabulary.write_files(ready.tokenizer.pieces, folder)
     config = folder / "tokenizer_config.json"
     write_json(config, read_json(config) | {"model_max_length": recipe.max_length})

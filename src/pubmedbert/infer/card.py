@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pubmedbert import runs
-from pubmedbert.model.heads import Bert
+from pubmedbert.model.config import ModelConfig
 
 EXAMPLE = "[MASK] is a tyrosine kinase inhibitor."
 """The text of the original card's widget."""
@@ -123,19 +123,18 @@ def read_training(run: Path, step: int) -> Training:
     return Training(step, recipe, shards if isinstance(shards, dict) else {}, evaluations[-1] if evaluations else {})
 
 
-def model_card(name: str, model: Bert, training: Training | None) -> str:
+def model_card(name: str, config: ModelConfig, parameters: int, training: Training | None) -> str:
     """The README.md of an export.
 
     Args:
         name: of the exported folder.
-        model: what is exported.
+        config: the model's shape.
+        parameters: how many numbers it has.
         training: how it was trained; None where that is not known, and then no licence is claimed either.
     """
-    config = model.config
-    size = sum(parameter.numel() for parameter in model.parameters())
     shape = (
         f"{config.layers} layers of width {config.width} with {config.heads} heads, a vocabulary of "
-        f"{config.vocab_size:,} word pieces, {size / 1e6:,.1f} million parameters"
+        f"{config.vocab_size:,} word pieces, {parameters / 1e6:,.1f} million parameters"
     )
     values = {"example": EXAMPLE, "name": name, "max_positions": config.max_positions}
     parts = (

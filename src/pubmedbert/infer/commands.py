@@ -1,17 +1,31 @@
-"""`pubmedbert fill-mask` and `pubmedbert export`."""
+"""`pubmedbert fill-mask`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import islice
+from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import IO, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from pubmedbert.errors import InputError
+from pubmedbert.infer.engine import Backend, Precision
+from pubmedbert.infer.lines import numbered
+from pubmedbert.infer.show import show, show_jointly
+from pubmedbert.progress import Advance, progress
 
-    from pubmedbert.infer.fill_mask import Answer
+CHUNK = 256
+"""Lines of a file read, filled and printed at a time."""
+FEW = 4
+"""So many texts are answered sooner by a model that is not made ready for many."""
+
+Fill = Callable[[Sequence[str]], list[Any]]
+"""From texts to their answers, or to their joint fillings."""
 
 
 def fill_mask(
@@ -19,9 +33,18 @@ def fill_mask(
     model: str = "bundled",
     top_k: int = 5,
     targets: str | None = None,
+    pieces: int | None = None,
+    joint: Annotated[bool, Parameter(negative="")] = False,
+    scoring: Literal["word-l2r", "original", "l2r"] | None = None,
+    order: Literal["left-to-right", "best-first"] | None = None,
+    beam: int | None = None,
+    file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
+    jsonl: Annotated[bool, Parameter(negative="")] = False,
+    precision: Precision | None = None,
+    backend: Backend = "auto",
 ) -> None:
-    """Fill the [MASK] in texts: the most probable word pieces, with their probabilities.
+    """Fill the [MASK] in texts: the most probable words, with their probabilities.
 
     Parameters
     ----------
@@ -32,99 +55,114 @@ def fill_mask(
         "bundled", a folder in Hugging Face layout, or a hub id such as
         microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract.
     top_k
-        Answers for each mask.
+        Answers for each mask; with --joint, for each text.
     targets
-        The only words to answer, separated by commas; each must be one word piece.
+        The only words to answer, separated by commas; of any number of word pieces.
+    pieces
+        Search for whole words of 1 to so many word pieces, not for single pieces.
+    joint
+        Fill all masks of a text together, so that the words agree with each other.
+    scoring
+        How targets of several pieces are scored: by the pseudo-log-likelihood within words from left to right
+        (word-l2r, the default), the original one, or the chain rule over the whole target (l2r).
+    order
+        The order in which --joint fills masks: left-to-right (the default), or best-first, the most certain mask first.
+    beam
+        Hypotheses kept in the search of --joint and --pieces; 10 unless more answers are asked for.
+    file
+        Read texts from a file, one per line (- is standard input), of any length: JSON lines are printed as they come.
     json
-        Print what the Hugging Face fill-mask API returns.
+        Print what the Hugging Face fill-mask API returns; with --joint, the list of fillings.
+    jsonl
+        Print a line of JSON for each text: the text, and for each mask its place in it and its answers.
+    precision
+        fp32, or int8 where the model has an int8 export; by default the fastest that it has.
+    backend
+        What computes.
     """
-    from json import dumps
-
-    from pubmedbert.infer.fill_mask import FillMask, api_form
-
-    given = _given(texts)
+    _check_used(scoring, order, beam, targets is not None, pieces is not None, joint)
+    if sum((json, jsonl, file is not None)) > 1:
+        raise InputError("--json, --jsonl and --file, which prints JSON lines, exclude each other; choose one")
+    if file is not None and texts:
+        raise InputError("texts are named both by --file and by arguments; leave one of them out")
+    given = _given(texts) if file is None else []
     words = None if targets is None else [word for part in targets.split(",") if (word := part.strip())]
-    filled = FillMask(model).fill(given, top_k=top_k, targets=words)
-    if json:
-        print(dumps(api_form(filled), ensure_ascii=False))
+    options = {"scoring": scoring, "order": order, "beam": beam, "targets": words, "pieces": pieces, "top_k": top_k}
+    chosen = {name: value for name, value in options.items() if value is not None}
+
+    from pubmedbert.infer.fill_mask import FillMask
+
+    filler = FillMask(model, precision=precision, backend=backend, one_shot=0 < len(given) <= FEW)
+    fill: Fill = partial(filler.fill_jointly if joint else filler.fill, **chosen)  # type: ignore[arg-type]
+    key = "fillings" if joint else "masks"
+    if file is not None:
+        _fill_lines(file, fill, key)
+        return
+    filled = fill(given)
+    if jsonl:
+        for text, found in zip(given, filled, strict=True):
+            print(dumps({"text": text, key: found}, ensure_ascii=False))
+    elif json:
+        print(dumps(_api_form(filled, joint), ensure_ascii=False))
     else:
-        show(given, filled)
+        (show_jointly if joint else show)(given, filled)
 
 
-def export(source: str, *, out: Path, dtype: Literal["float32", "float16"] = "float32") -> None:
-    """Write a run or a model as a Hugging Face folder that transformers and pubmedbert load.
+def _fill_lines(file: str, fill: Fill, key: str) -> None:
+    """Fill the lines of a file and print them as JSON, a chunk at a time."""
+    from pubmedbert.infer.masked_text import TextError
 
-    Parameters
-    ----------
-    source
-        A run made by 'pubmedbert pretrain' (its newest checkpoint), "bundled", a model folder, or a hub id.
-    out
-        The folder to make; an older export there is replaced.
-    dtype
-        Numbers of the weights; float16 halves the size.
-    """
-    from pubmedbert.infer.export import export as run
-    from pubmedbert.progress import say
-
-    run(source, out, dtype)
-    size = sum(file.stat().st_size for file in out.iterdir())
-    say(f"{out}: a model of {size / 1e6:,.1f} MB; try: pubmedbert fill-mask 'Aspirin inhibits [MASK].' --model {out}")
+    name = "standard input" if file == "-" else file
+    out = sys.stdout  # a progress bar takes its place while it is shown
+    with _opened(file) as stream, _progress(name) as advance:
+        lines = ((number, text) for number, text in numbered(stream, name) if text.strip())
+        while chunk := list(islice(lines, CHUNK)):
+            try:
+                filled = fill([text for _, text in chunk])
+            except TextError as error:
+                raise InputError(f"{name}, line {chunk[error.index][0]}: {error}") from error
+            for (number, text), found in zip(chunk, filled, strict=True):
+                print(dumps({"line": number, "text": text, key: found}, ensure_ascii=False), file=out)
+            out.flush()
+            advance(len(chunk))
 
 
-def show(texts: Sequence[str], filled: list[list[list[Answer]]]) -> None:
-    """Print answers for people: tables with bars on a terminal, lines of score, piece and text elsewhere.
+def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
+    return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
 
-    Args:
-        texts: what was asked.
-        filled: the answers for each mask of each text, from `FillMask.fill`.
-    """
-    from rich.console import Console
 
-    console = Console()
-    several = sum(len(masks) for masks in filled) > 1
-    for text, masks in zip(texts, filled, strict=True):
-        for number, answers in enumerate(masks, start=1):
-            title = text if len(masks) == 1 else f"{text} (mask {number} of {len(masks)})"
-            if console.is_terminal:
-                console.print(_table(title, answers))
-                continue
-            if several:
-                print(title)
-            for answer in answers:
-                print(f"{answer['score']:.4f}\t{answer['token_str']}\t{answer['sequence']}")
+def _progress(name: str) -> AbstractContextManager[Advance]:
+    """How far it is; not among the answers on a terminal."""
+    return nullcontext(lambda *_: None) if sys.stdout.isatty() else progress(f"filling {name}", None, "texts")
+
+
+def _api_form(filled: list[Any], joint: bool) -> object:
+    from pubmedbert.infer.answers import api_form
+
+    if joint:
+        return filled[0] if len(filled) == 1 else filled
+    return api_form(filled)
 
 
 def _given(texts: Sequence[str]) -> list[str]:
     """The texts of the command line, or the lines of standard input for a single "-"."""
-    import sys
-
-    from pubmedbert.errors import InputError
-
     if not texts:
         raise InputError("name a text with [MASK] in it, or - to read texts from standard input")
     if list(texts) != ["-"]:
         return list(texts)
-    lines = [line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in sys.stdin.buffer]
-    given = [line for line in lines if line.strip()]
+    given = [line for _, line in numbered(sys.stdin.buffer, "standard input") if line.strip()]
     if not given:
         raise InputError("standard input holds no text")
     return given
 
 
-def _table(title: str, answers: Sequence[Answer]) -> Table:
-    from rich import box
-    from rich.bar import Bar
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)  # Text: [MASK] is no markup
-    table.add_column("score", justify="right")
-    table.add_column(width=20)
-    table.add_column("word piece")
-    table.add_column("text", overflow="fold")
-    for answer in answers:
-        bar = Bar(
-            size=answers[0]["score"], begin=0.0, end=answer["score"], width=20
-        )  # as long as its share of the best
-        table.add_row(f"{answer['score']:.2%}", bar, Text(answer["token_str"], style="bold"), Text(answer["sequence"]))
-    return table
+def _check_used(
+    scoring: str | None, order: str | None, beam: int | None, targets: bool, pieces: bool, joint: bool
+) -> None:
+    """Refuse options that would do nothing."""
+    if scoring is not None and (joint or not targets):
+        raise InputError("--scoring is for --targets without --joint; leave it out")
+    if order is not None and not joint:
+        raise InputError("--order is for --joint; leave it out, or add --joint")
+    if beam is not None and not (joint or pieces):
+        raise InputError("--beam is for --joint and --pieces; leave it out, or add one of them")

@@ -1,66 +1,237 @@
-"""What computes the logits: a small interface, and torch behind it."""
+"""What computes states and logits: a small interface, onnxruntime behind it, and torch as the reference."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from pubmedbert.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pubmedbert.infer.converted import Converted
+    from pubmedbert.infer.onnx_engine import Explorer
 
-class Engine(Protocol):
-    """A model that scores the vocabulary at chosen positions; it knows word pieces only as numbers."""
+Precision = Literal["fp32", "int8"]
+Backend = Literal["auto", "onnx", "torch"]
+
+INT8_FOLDER = "onnx"
+"""Where in a model folder `pubmedbert export --int8` writes."""
+
+
+class Encoder(Protocol):
+    """A model that turns rows of word pieces into states; it knows word pieces only as numbers."""
+
+    name: str
+    """Backend and precision, such as "onnx int8"."""
+    width: int
+    """D, the width of the states."""
+    max_positions: int
+    """The longest row, [CLS] and [SEP] included."""
+
+    def hidden(
+        self,
+        rows: Sequence[Sequence[int]],
+        where: Sequence[Sequence[int]] | None = None,
+        seconds: Sequence[int] | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """States of the last layer.
+
+        Args:
+            rows: word-piece ids of each row, [CLS] and [SEP] included; at least one id, at most `max_positions`.
+            where: the places wanted in each row; all where it is None.
+            seconds: the place where the second segment begins in each row; none has one where it is None.
+
+        Returns:
+            `[M, D]` for each row, in the order of the places given for it.
+        """
+
+
+class Engine(Encoder, Protocol):
+    """An encoder that scores the vocabulary at chosen places, too."""
 
     vocab_size: int
     """V, the size of the model's vocabulary, unused ids included."""
-    max_positions: int
-    """The longest row, [CLS] and [SEP] included."""
 
     def logits(self, rows: Sequence[Sequence[int]], where: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """Score the vocabulary.
 
         Args:
-            rows: word-piece ids of each row, [CLS] and [SEP] included; at least one id, at most `max_positions`.
-            where: the positions to score in each row; M in all.
+            rows: as for `hidden`.
+            where: the places to score in each row; M in all.
 
         Returns:
-            `[M, V]` logits, in the order of the rows and of the positions given for each.
+            `[M, V]` logits, in the order of the rows and of the places given for each.
         """
 
 
-class TorchEngine:
-    """The torch model behind `Engine`.
+def open_engine(
+    folder: Path,
+    *,
+    precision: Precision | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    one_shot: bool = False,
+) -> Engine:
+    """Open a model that fills masks.
 
     Args:
-        folder: the model in Hugging Face layout.
+        folder: in Hugging Face layout. It is converted for onnxruntime once, and the conversion kept in the cache.
+        precision: "int8" as `pubmedbert export --int8` made it, "fp32", or None: int8 where there is one that belongs
+            to the folder's weights and this processor multiplies it exactly, fp32 otherwise.
+        backend: "onnx", "torch", or "auto": onnx, and torch where onnxruntime is not installed.
+        threads: processor threads; all where it is None, or as many as OMP_NUM_THREADS says.
+        one_shot: start fast rather than run fast: for a command that answers and ends.
 
     Raises:
+        InputError: there is no int8 export, or it can't be used here.
         ModelError: the folder holds no BERT with a masked-language-model head.
     """
+    if _backend(backend, precision) == "torch":
+        from pubmedbert.infer.torch_engine import TorchEngine
 
-    def __init__(self, folder: Path) -> None:
-        from pubmedbert.model import hf
+        return TorchEngine(folder)
+    from pubmedbert.infer.onnx_engine import OnnxEngine
 
-        self._model = hf.load(folder, need_vocabulary=True)
-        self.vocab_size = self._model.config.vocab_size
-        self.max_positions = self._model.config.max_positions
+    converted = _converted(folder, precision, "mlm")
+    return OnnxEngine(converted, thread_count(threads), one_shot=one_shot)
 
-    def logits(self, rows: Sequence[Sequence[int]], where: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Score the vocabulary; see `Engine.logits`."""
-        import torch
 
-        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))  # rows of one length side by side
-        lengths = [len(rows[row]) for row in order]
-        starts, total = [0] * len(rows), 0
-        for row, length in zip(order, lengths, strict=True):
-            starts[row], total = total, total + length
-        chosen = [starts[row] + place for row, places in enumerate(where) for place in places]
-        tokens = torch.tensor([token for row in order for token in rows[row]])  # [N]
-        positions = torch.cat([torch.arange(length) for length in lengths])  # [N]
-        with torch.inference_mode():
-            hidden = self._model(tokens, positions, torch.zeros_like(tokens), lengths)  # [N, D]
-            scores: NDArray[np.float32] = self._model.logits(hidden[chosen]).numpy()  # [M, V]
-        return scores
+def open_encoder(
+    folder: Path,
+    *,
+    part: Literal["encoder", "tuned"] = "encoder",
+    precision: Precision | None = None,
+    backend: Backend = "auto",
+    threads: int | None = None,
+    one_shot: bool = False,
+) -> Encoder:
+    """Open an encoder without its heads: of any BERT, or ("tuned") of a fine-tuned one; otherwise as `open_engine`.
+
+    Raises:
+        InputError: there is no int8 export, or it can't be used here.
+        ModelError: the folder holds no such model.
+    """
+    if _backend(backend, precision) == "torch":
+        from pubmedbert.infer import torch_engine
+
+        return torch_engine.open_encoder(folder, part)
+    from pubmedbert.infer.onnx_engine import OnnxEncoder
+
+    return OnnxEncoder(_converted(folder, precision, part), thread_count(threads), one_shot=one_shot)
+
+
+def open_explorer(
+    folder: Path, *, part: Literal["encoder", "tuned"] = "encoder", threads: int | None = None
+) -> Explorer:
+    """Open a model to look into, in fp32; see `pubmedbert.infer.onnx_engine.Explorer`.
+
+    Raises:
+        ModelError: the folder holds no such model.
+    """
+    from pubmedbert.infer.onnx_engine import Explorer
+
+    return Explorer(_converted(folder, "fp32", part), thread_count(threads))
+
+
+def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "torch"]:
+    if backend == "auto":
+        backend = "onnx" if find_spec("onnxruntime") else "torch"
+    if backend == "torch" and precision == "int8":
+        raise InputError("torch computes fp32 only; int8 needs the onnx backend")
+    return backend
+
+
+def _converted(folder: Path, precision: Precision | None, part: Literal["mlm", "encoder", "tuned"]) -> Converted:
+    """The model as it is to be run: its int8 export, or its fp32 conversion in the cache."""
+    from pubmedbert.infer.converted import open_converted
+    from pubmedbert.infer.weights import fingerprint
+
+    if part == "tuned" and precision == "int8":
+        raise InputError("int8 is for models that fill masks; a fine-tuned model is computed in fp32")
+    mark = fingerprint(folder)
+    if precision != "fp32":
+        found = open_converted(folder / INT8_FOLDER, mark) if part != "tuned" else None
+        if found is not None and exact_int8():
+            return found
+        if precision == "int8":
+            raise InputError(_why_not(folder, found))
+    return _cached(folder, mark, part)
+
+
+def _cached(folder: Path, mark: str, part: Literal["mlm", "encoder", "tuned"]) -> Converted:
+    """The fp32 conversion, made where the cache has none or a damaged one."""
+    import shutil
+
+    from pubmedbert.infer.cache import cached
+    from pubmedbert.infer.converted import VERSION, convert, open_converted
+    from pubmedbert.infer.weights import read_checkpoint
+
+    # A model with and without its vocabulary head is one conversion, which has a graph for each.
+    kind: Literal["encoder", "tuned"] = "tuned" if part == "tuned" else "encoder"
+    key = f"onnx-{VERSION}-{mark}-{kind}"
+
+    def make(made: Path) -> None:
+        convert(read_checkpoint(folder, kind), made, mark)
+
+    found = open_converted(cached(key, make), mark)
+    if found is None:
+        shutil.rmtree(cached(key, make), ignore_errors=True)
+        found = open_converted(cached(key, make), mark)
+    if found is None:
+        raise InputError(f"{cached(key, make)} is damaged and cannot be made anew; delete it")
+    if part == "mlm" and "logits" not in found.outputs:
+        read_checkpoint(folder, "mlm")  # says what is missing
+    return found
+
+
+def _why_not(folder: Path, found: Converted | None) -> str:
+    """Why there is no int8 engine."""
+    if found is not None:
+        return (
+            "int8 products overflow on this processor, which has no VNNI instructions, and the answers would be wrong; "
+            "use fp32"
+        )
+    export = folder / INT8_FOLDER
+    if export.is_dir():
+        what = "is damaged, of another version of pubmedbert, or of other weights than the folder's"
+        return f"{export} {what}; make it anew with: pubmedbert export {folder} --int8 --out FOLDER"
+    return f"{folder} has no int8 export; make one with: pubmedbert export {folder} --int8 --out FOLDER"
+
+
+def exact_int8() -> bool:
+    """Whether this processor adds up 8-bit products without overflow.
+
+    On x86 without VNNI, onnxruntime adds pairs of them in 16 bits, which cut off what is larger.
+    """
+    import platform
+
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
+            about = file.read(8192)  # the first processor speaks for all
+    except OSError:
+        return False
+    return "avx512_vnni" in about or "avx_vnni" in about
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads are used where so many are asked for; see `open_engine`.
+
+    Raises:
+        InputError: less than one is.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads must be at least 1, not {threads}")
+        return threads
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdecimal() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

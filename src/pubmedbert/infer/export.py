@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, read_json, write_json, write_text
 from pubmedbert.infer.card import Training, model_card, read_training
+from pubmedbert.infer.engine import INT8_FOLDER
+from pubmedbert.infer.model_folder import DTYPES, write_model
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.model import hf
+from pubmedbert.infer.weights import read_checkpoint
+from pubmedbert.model.head import WRITER
 from pubmedbert.model.locate import locate
 from pubmedbert.vocab import folder as vocabulary
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
-"""Numbers the weights can be written in."""
+if TYPE_CHECKING:
+    from pubmedbert.infer.mixed_precision import Choice
 
 _MODEL_FILES = {"config.json", "model.safetensors"}
-_FILES = _MODEL_FILES | {"tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json", "README.md"}
+_FILES = _MODEL_FILES | {
+    "tokenizer.json",
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "README.md",
+    INT8_FOLDER,
+}
+_INT8_FILES = {"agreement.json", "hidden.onnx", "logits.onnx", "manifest.json", "weights.bin"}
 
 
 @dataclass(frozen=True)
@@ -33,45 +43,61 @@ class _Source:
     """How a run went; None for a model."""
 
 
-def export(source: Path | str, out: Path, dtype: str = "float32") -> None:
+def export(
+    source: Path | str, out: Path, dtype: str = "float32", *, int8: bool = False, text: Path | None = None
+) -> Choice | None:
     """Write a model in Hugging Face layout, with its tokenizer and model card, all or nothing.
 
     Args:
         source: a run folder (its newest complete checkpoint), "bundled", a model folder or a hub id.
         out: the folder to make; an older export is replaced.
         dtype: of the weights, "float32" or "float16".
+        int8: whether an int8 form is written beside them, which `pubmedbert.infer.engine` then prefers.
+        text: a file of sentences to judge int8 by; None for general ones of our own.
+
+    Returns:
+        What became int8, and how it agrees with fp32; None where it was not asked for.
 
     Raises:
-        InputError: the run has no complete checkpoint, `out` holds something else than an export, or tokenizer and
-            model do not belong together.
+        InputError: the run has no complete checkpoint, `out` holds something else than an export, tokenizer and model
+            do not belong together, or int8 does not agree with fp32.
         ModelError: there is no such model, or it has no masked-language-model head.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype must be {' or '.join(DTYPES)}, not {dtype!r}")
+    if text is not None and not int8:
+        raise InputError("a text is for judging int8; ask for int8, too")
     out = out.resolve()
     _check_replaceable(out)
     found = _find(source)
-    model = hf.load(found.model, need_vocabulary=True)
-    tokenizer = ModelTokenizer(found.tokenizer, model.config.vocab_size)
+    checkpoint = read_checkpoint(found.model, "mlm")
+    tokenizer = ModelTokenizer(found.tokenizer, checkpoint.config.vocab_size)
     settings = vocabulary.tokenizer_config(found.tokenizer)
-    card = _own_card(found) or model_card(out.name, model, found.training)
+    parameters = sum(tensor.size for tensor in checkpoint.tensors.values())
+    card = _own_card(found) or model_card(out.name, checkpoint.config, parameters, found.training)
     with atomic_folder(out) as folder:
-        hf.save(model, folder, DTYPES[dtype])
+        write_model(checkpoint, folder, dtype)
         vocabulary.write_files(tokenizer.pieces, folder)
-        limits: dict[str, object] = {"model_max_length": model.config.max_positions}
+        limits: dict[str, object] = {"model_max_length": checkpoint.config.max_positions}
         kept = {key: settings[key] for key in ("clean_up_tokenization_spaces",) if key in settings}
         config = folder / "tokenizer_config.json"
         write_json(config, read_json(config) | limits | kept)
         write_text(folder / "README.md", card)
+        if not int8:
+            return None
+        from pubmedbert.infer.int8_export import write_int8
+
+        return write_int8(folder, tokenizer, text)
 
 
 def _check_replaceable(out: Path) -> None:
     """Only an empty folder or an older export may give way."""
     if out.is_dir():
         names = {path.name for path in out.iterdir()}
-        if not names or (_MODEL_FILES <= names <= _FILES and _is_ours(out / "config.json")):
+        inside = {path.name for path in (out / INT8_FOLDER).glob("*")}
+        other = sorted(names - _FILES) + [f"{INT8_FOLDER}/{name}" for name in sorted(inside - _INT8_FILES)]
+        if not names or (names >= _MODEL_FILES and not other and _is_ours(out / "config.json")):
             return
-        other = sorted(names - _FILES)
         what = f"holds {other[0]}, which no export wrote" if other else "is no older export"
         raise InputError(f"{out} exists and {what}; choose another folder")
     if out.exists() or out.is_symlink():
@@ -81,7 +107,7 @@ def _check_replaceable(out: Path) -> None:
 def _is_ours(config: Path) -> bool:
     """Whether the config was written here, and not by transformers after it had loaded ours."""
     values = read_json(config)
-    return values.get("written_by") == hf.WRITER and "transformers_version" not in values
+    return values.get("written_by") == WRITER and "transformers_version" not in values
 
 
 def _find(source: Path | str) -> _Source:

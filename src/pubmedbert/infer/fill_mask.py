@@ -1,170 +1,250 @@
-"""Fill-mask: the answer of the Hugging Face fill-mask API and of transformers' pipeline."""
+"""Fill-mask: what transformers' pipeline answers, words of several pieces, and joint fillings of several masks."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice, product
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engine import Engine, TorchEngine
-from pubmedbert.infer.tokenizer import MASK, ModelTokenizer
+from pubmedbert.infer import decode
+from pubmedbert.infer.answers import Answer, ApiFilled, Filling, answer, api_form, filling
+from pubmedbert.infer.decode import ORDERS, Order
+from pubmedbert.infer.engine import Backend, Engine, Precision, open_engine
+from pubmedbert.infer.masked_text import MaskedText, read_all
+from pubmedbert.infer.packs import best, log_normaliser, scored
+from pubmedbert.infer.pseudo_likelihood import SCORINGS, Scoring, Target, pseudo_log_likelihoods
+from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.infer.words import AnyWord, ListedWords
 from pubmedbert.model.locate import locate
 
-PACK_TOKENS = 8192
-"""Most word pieces computed at once."""
-PACK_MASKS = 512
-"""Most masks computed at once: their logits are `[M, V]`. One text may go beyond it."""
-
-# What people write instead of [MASK]: "[mask]", "<mask>", "[ MASK ]", "{MASK}".
-_ALMOST_MASK = re.compile(r"[\[<({]\s*mask\s*[\])>}]", re.IGNORECASE)
-
-
-class Answer(TypedDict):
-    """One word piece for one mask, as the Hugging Face API names its parts."""
-
-    score: float
-    """Probability among the whole vocabulary of the model."""
-    token: int
-    """Id of the word piece."""
-    token_str: str
-    """The word piece as text."""
-    sequence: str
-    """The text with this mask filled; where there are several masks, with [CLS], [SEP] and the other masks."""
-
-
-Filled = list[Answer] | list[list[Answer]]
-"""The API's answer to one text: the best pieces for its mask, or for each of its masks where it has several."""
+BEAM = 10
+"""Hypotheses kept by default; never fewer than the answers asked for."""
+WIDEST_BEAM = 1000
+MOST_PIECES = 16
+"""Most pieces of a word that is searched for."""
 
 
 class FillMask:
-    """Fills [MASK] in texts, with the answers of transformers' fill-mask pipeline.
+    """Fills [MASK] in texts.
 
     Scores are a softmax over all V logits. Ids that the tokenizer does not know (a vocabulary padded to a round size)
-    keep their share of the probability, as in transformers, but are never answered. Several masks in a text are
-    filled independently of each other.
+    keep their share of the probability, as in transformers, but are never answered.
 
     Args:
         model: "bundled", a folder in Hugging Face layout, or a hub id; see `pubmedbert.model.locate`.
+        precision: "fp32" or "int8"; None takes int8 where the folder has an int8 export.
+        backend: what computes: "auto", "onnx", "openvino" or "torch".
+        threads: of the backend; None leaves it to it.
+        one_shot: the fastest from start to first answer, slower for many.
+        engine: a model that is open already; `model` then only names the folder of its tokenizer.
 
     Raises:
         InputError: the folder has no tokenizer, or one that does not fit the model.
         ModelError: there is no such model, or it cannot fill masks.
     """
 
-    def __init__(self, model: str | Path = "bundled") -> None:
+    def __init__(
+        self,
+        model: str | Path = "bundled",
+        *,
+        precision: Precision | None = None,
+        backend: Backend = "auto",
+        threads: int | None = None,
+        one_shot: bool = False,
+        engine: Engine | None = None,
+    ) -> None:
         folder = locate(str(model))
-        self._engine: Engine = TorchEngine(folder)
+        if engine is None:
+            engine = open_engine(folder, precision=precision, backend=backend, threads=threads, one_shot=one_shot)
+        self._engine = engine
         self._tokenizer = ModelTokenizer(folder, self._engine.vocab_size)
 
     def __call__(
-        self, texts: str | Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None
-    ) -> Filled | list[Filled]:
-        """Fill the masks of one or several texts, answered in the API's form.
-
-        Args:
-            texts: a text with at least one [MASK], or several.
-            top_k: answers for each mask, fewer where there are fewer targets.
-            targets: the only words to answer; each must be one word piece. Repeated words count once.
+        self,
+        texts: str | Sequence[str],
+        *,
+        top_k: int = 5,
+        targets: Sequence[str] | None = None,
+        pieces: int | None = None,
+    ) -> ApiFilled | list[ApiFilled]:
+        """Fill the masks of one or several texts, answered in the Hugging Face API's form; otherwise as `fill`.
 
         Returns:
             For one text with one mask, the best answers; with several masks, one such list for each. For several texts
             a list of these; for a list of one text, that text's answer, as transformers has it.
-
-        Raises:
-            InputError: a text is empty, too long or has no [MASK]; a target is not one known word piece, or there are
-                none; `top_k` is out of range.
         """
-        return api_form(self.fill([texts] if isinstance(texts, str) else texts, top_k=top_k, targets=targets))
+        given = [texts] if isinstance(texts, str) else texts
+        return api_form(self.fill(given, top_k=top_k, targets=targets, pieces=pieces))
 
     def fill(
-        self, texts: Sequence[str], *, top_k: int = 5, targets: Sequence[str] | None = None
+        self,
+        texts: Sequence[str],
+        *,
+        top_k: int = 5,
+        targets: Sequence[str] | None = None,
+        pieces: int | None = None,
+        scoring: Scoring = "word-l2r",
+        beam: int = BEAM,
     ) -> list[list[list[Answer]]]:
-        """The answers for each mask of each text, in one form however many there are; otherwise as `__call__`."""
-        candidates = self._candidates(top_k, targets)
-        rows = [self._encode(text) for text in texts]
+        """Fill each mask by itself: the other masks of its text stay masks.
+
+        Answers are single word pieces, as in transformers, unless `pieces` or a target of several pieces is given;
+        words of different numbers of pieces are compared by the geometric mean of their pieces' probabilities.
+
+        Args:
+            texts: each with at least one [MASK].
+            top_k: answers for each mask, fewer where there are fewer targets or words.
+            targets: the only words to answer, of any number of pieces. Repeated ones count once.
+            pieces: search for whole words of 1 to so many pieces, which the model has been trained on as such.
+            scoring: of targets of several pieces; see `pubmedbert.infer.pseudo_likelihood`.
+            beam: width of the search for words; see `pubmedbert.infer.decode`.
+
+        Returns:
+            For each text and each of its masks the answers, the best first; equal scores in the order of their ids.
+
+        Raises:
+            TextError: a text is empty, too long or has no [MASK].
+            InputError: a target is unknown, or there are none; an option is out of range.
+        """
+        _one_of(scoring, SCORINGS, "scoring")
+        _not_both(targets, pieces)
+        if pieces is not None:
+            return self._search_words(texts, top_k, pieces, beam)
+        words = None if targets is None else self._targets(targets)
+        _within(top_k, "top_k", self._tokenizer.size, " (the vocabulary)")
+        if words is not None and len(words[-1]) > 1:
+            return self._score_targets(texts, top_k, words, scoring)
+        return self._fill_pieces(texts, top_k, words)
+
+    def fill_jointly(
+        self,
+        texts: Sequence[str],
+        *,
+        top_k: int = 5,
+        targets: Sequence[str] | None = None,
+        pieces: int | None = None,
+        beam: int = BEAM,
+        order: Order = "left-to-right",
+    ) -> list[list[Filling]]:
+        """Fill all masks of a text together, so that the words agree with each other.
+
+        Args:
+            texts: each with at least one [MASK]. A mask that touches the word or mask before it ("imat[MASK]")
+                continues that word.
+            top_k: fillings for each text.
+            targets: the only words to fill in.
+            pieces: words have 1 to so many; None means 1.
+            beam: hypotheses kept after each step, at least `top_k`.
+            order: of filling; see `pubmedbert.infer.decode`, which also says what is maximised.
+
+        Returns:
+            For each text its best fillings, the best first.
+
+        Raises:
+            TextError: a text is empty, too long or has no [MASK].
+            InputError: a target is unknown; an option is out of range.
+        """
+        _one_of(order, ORDERS, "order")
+        _not_both(targets, pieces)
+        if targets is None:
+            most = 1 if pieces is None else _within(pieces, "pieces", MOST_PIECES)
+            lengths: Sequence[int] = range(1, most + 1)
+            words: decode.Words = AnyWord(self._tokenizer)
+        else:
+            listed = self._targets(targets)
+            lengths = sorted({len(target) for target in listed})
+            words = ListedWords(listed)
+        beam = self._check_beam(beam, top_k)
+        given = self._read(texts, lengths, joint=True)
+        problems = [
+            [text.puzzle(dict(enumerate(shape))) for shape in product(lengths, repeat=len(text.places))]
+            for text in given
+        ]
+        solved = decode.search(self._engine, problems, words, beam=beam, order=order)
+        return [
+            [filling(self._tokenizer, text, solution) for solution in solutions[:top_k]]
+            for text, solutions in zip(given, solved, strict=True)
+        ]
+
+    def _fill_pieces(
+        self, texts: Sequence[str], top_k: int, targets: Sequence[Target] | None
+    ) -> list[list[list[Answer]]]:
+        """The best single pieces."""
+        candidates = None if targets is None else np.array([ids[0] for ids in targets])
+        given = self._read(texts)
         filled = []
-        for pack in self._packs(rows):
-            where = [self._masks(row) for row in pack]
-            logits = iter(self._engine.logits(pack, where))  # M times [V]
-            filled += [
-                [self._answers(row, place, next(logits), candidates, top_k) for place in places]
-                for row, places in zip(pack, where, strict=True)
-            ]
+        for text, logits in scored(self._engine, ((text, text.row, text.places) for text in given)):
+            masks = []
+            for mask, place in enumerate(logits):  # [V]
+                among = place[: self._tokenizer.size] if candidates is None else place[candidates]
+                found = best(among, top_k)
+                ids = found if candidates is None else candidates[found]
+                logs = among[found].astype(np.float64) - log_normaliser(place)
+                pairs = zip(ids.tolist(), logs.tolist(), strict=True)
+                masks.append([answer(self._tokenizer, text, mask, (piece,), log) for piece, log in pairs])
+            filled.append(masks)
         return filled
 
-    def _candidates(self, top_k: int, targets: Sequence[str] | None) -> NDArray[np.int64]:
-        """The ids that may be answered, ascending."""
-        if not 1 <= top_k <= self._tokenizer.size:
-            raise InputError(f"top_k must be from 1 to {self._tokenizer.size} (the vocabulary), not {top_k}")
-        if targets is None:
-            return np.arange(self._tokenizer.size)
+    def _score_targets(
+        self, texts: Sequence[str], top_k: int, targets: Sequence[Target], scoring: Scoring
+    ) -> list[list[list[Answer]]]:
+        """The targets by their pseudo-log-likelihood for each piece."""
+        lengths = np.array([len(target) for target in targets])
+        given = self._read(texts, [int(lengths.max())])
+        filled = []
+        scores = pseudo_log_likelihoods(self._engine, given, targets, self._tokenizer, scoring)
+        for text, masks in zip(given, scores, strict=True):  # [masks, targets]
+            ranks = enumerate(best(logs / lengths, top_k).tolist() for logs in masks)
+            filled.append(
+                [
+                    [answer(self._tokenizer, text, mask, targets[one], float(masks[mask, one])) for one in rank]
+                    for mask, rank in ranks
+                ]
+            )
+        return filled
+
+    def _search_words(self, texts: Sequence[str], top_k: int, pieces: int, beam: int) -> list[list[list[Answer]]]:
+        """The best words of 1 to `pieces` pieces."""
+        lengths = range(1, _within(pieces, "pieces", MOST_PIECES) + 1)
+        beam = self._check_beam(beam, top_k)
+        given = self._read(texts, lengths)
+        masks = [(text, mask) for text in given for mask in range(len(text.places))]
+        problems = [[text.puzzle({mask: length}) for length in lengths] for text, mask in masks]
+        solved = decode.search(self._engine, problems, AnyWord(self._tokenizer), beam=beam)
+        answers = iter(
+            [answer(self._tokenizer, text, mask, one.words[0], one.logs[0]) for one in solutions[:top_k]]
+            for (text, mask), solutions in zip(masks, solved, strict=True)
+        )
+        return [list(islice(answers, len(text.places))) for text in given]
+
+    def _read(self, texts: Sequence[str], lengths: Sequence[int] = (1,), *, joint: bool = False) -> list[MaskedText]:
+        return read_all(texts, self._tokenizer, self._engine.max_positions, lengths, joint=joint)
+
+    def _targets(self, targets: Sequence[str]) -> list[Target]:
+        """The pieces of each target once, in the order of their numbers and ids."""
         words = [targets] if isinstance(targets, str) else targets
         if not words:
             raise InputError("targets is empty; name at least one word, or leave it out for the whole vocabulary")
-        return np.array(sorted({self._tokenizer.piece(word) for word in words}))
+        return sorted({self._tokenizer.target(word) for word in words}, key=lambda ids: (len(ids), ids))
 
-    def _encode(self, text: str) -> list[int]:
-        """The ids of a text that can be filled."""
-        shown = repr(text if len(text) <= 60 else f"{text[:59]}…")
-        if not text.strip():
-            raise InputError(f"the text {shown} is empty; write a sentence with {MASK} in place of a word")
-        ids = self._tokenizer.encode(text)
-        if len(ids) > self._engine.max_positions:
-            raise InputError(
-                f"the text {shown} is too long: {len(ids)} word pieces with [CLS] and [SEP], "
-                f"the model reads at most {self._engine.max_positions}"
-            )
-        if self._tokenizer.mask_id not in ids:
-            almost = _ALMOST_MASK.search(text)
-            hint = f"write {MASK} for {almost[0]!r}" if almost else f"write {MASK} in place of a word"
-            raise InputError(f"the text {shown} has no {MASK}; {hint}")
-        return ids
-
-    def _masks(self, row: list[int]) -> list[int]:
-        return [place for place, token in enumerate(row) if token == self._tokenizer.mask_id]
-
-    def _packs(self, rows: list[list[int]]) -> Iterator[list[list[int]]]:
-        """The rows in their order, as many at once as memory is meant to hold."""
-        pack: list[list[int]] = []
-        tokens = masks = 0
-        for row in rows:
-            row_masks = len(self._masks(row))
-            if pack and (tokens + len(row) > PACK_TOKENS or masks + row_masks > PACK_MASKS):
-                yield pack
-                pack, tokens, masks = [], 0, 0
-            pack.append(row)
-            tokens, masks = tokens + len(row), masks + row_masks
-        if pack:
-            yield pack
-
-    def _answers(
-        self, row: list[int], place: int, logits: NDArray[np.float32], candidates: NDArray[np.int64], top_k: int
-    ) -> list[Answer]:
-        """The best `top_k` candidates for one mask of a row, by its `[V]` logits; equal scores in the order of ids."""
-        powers = np.exp(logits.astype(np.float64) - logits.max())  # [V]
-        scores = (powers / powers.sum())[candidates]
-        single = row.count(self._tokenizer.mask_id) == 1
-        answers: list[Answer] = []
-        for index in np.argsort(-scores, kind="stable")[:top_k]:
-            token = int(candidates[index])
-            filled = [piece for piece in (*row[:place], token, *row[place + 1 :]) if piece != self._tokenizer.pad_id]
-            answers.append(
-                {
-                    "score": float(scores[index]),
-                    "token": token,
-                    "token_str": self._tokenizer.decode([token]),
-                    "sequence": self._tokenizer.decode(filled, skip_special_tokens=single),
-                }
-            )
-        return answers
+    def _check_beam(self, beam: int, top_k: int) -> int:
+        return max(_within(beam, "beam", WIDEST_BEAM), _within(top_k, "top_k", WIDEST_BEAM, " (the widest beam)"))
 
 
-def api_form(filled: list[list[list[Answer]]]) -> Filled | list[Filled]:
-    """Answers for each mask of each text as the API returns them: a list of one text or of one mask is left out."""
-    shaped: list[Filled] = [masks[0] if len(masks) == 1 else masks for masks in filled]
-    return shaped[0] if len(shaped) == 1 else shaped
+def _within(value: int, name: str, most: int, why: str = "") -> int:
+    if not 1 <= value <= most:
+        raise InputError(f"{name} must be from 1 to {most}{why}, not {value}")
+    return value
+
+
+def _not_both(targets: Sequence[str] | None, pieces: int | None) -> None:
+    if targets is not None and pieces is not None:
+        raise InputError("targets have the pieces that they have; leave either targets or pieces out")
+
+
+def _one_of(value: str, known: Sequence[str], name: str) -> None:
+    if value not in known:
+        raise InputError(f"{name} must be one of {', '.join(known)}, not {value!r}")

@@ -1,44 +1,38 @@
-"""Logits of examples that are one row or several windows: each window is computed apart, so memory stays bounded."""
+"""Logits of examples that are one row or several windows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pubmedbert.infer.rows import Row, batches, pack
-from pubmedbert.model.tuned import Tuned
-
-PACK_TOKENS = 1024
-"""Most word pieces computed at once: larger packs leave the processor's caches."""
+from pubmedbert.infer.rows import Row
+from pubmedbert.model.head import Head
 
 
-def example_logits(model: Tuned, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
-    """Logits of each example: `[W, C]` for its W words at token level, `[C]` at text level.
+def gather(
+    head: Head, examples: Sequence[Sequence[Row]], scored: Iterable[tuple[Row, NDArray[np.floating]]]
+) -> list[NDArray[np.float64]]:
+    """Logits of each example from those of its windows.
 
     The classifier is linear, so the mean of the windows' logits is that of their mean state.
 
     Args:
-        model: in evaluation mode.
+        head: of the model.
         examples: the windows of each; numbered from 0 in this order.
+        scored: every window with its logits: `[W, C]` for the W words it classifies at token level, `[C]` at text
+            level.
+
+    Returns:
+        `[W, C]` for all words of an example, or `[C]`.
     """
-    words = model.head.level == "tokens"
+    words = head.level == "tokens"
     shapes = [[sum(len(row.words) for row in rows)] if words else [] for rows in examples]
-    logits = [np.zeros((*shape, len(model.head.labels))) for shape in shapes]
-    rows = [row for example in examples for row in example]
-    for chosen in batches([[row] for row in rows], PACK_TOKENS):
-        packed = pack([rows[number] for number in chosen])
-        arrays = (torch.from_numpy(array) for array in (packed.tokens, packed.positions, packed.types))
-        with torch.inference_mode():
-            where = torch.from_numpy(packed.where) if words else None
-            scores = model(*arrays, packed.lengths, where).double().numpy()
-        start = 0
-        for number, row in enumerate(packed.rows):
-            if words:
-                logits[row.example][list(row.words)] = scores[start : start + len(row.words)]
-                start += len(row.words)
-            else:
-                logits[row.example] += scores[number] / len(examples[row.example])
+    logits = [np.zeros((*shape, len(head.labels))) for shape in shapes]
+    for row, scores in scored:
+        if words:
+            logits[row.example][list(row.words)] = scores
+        else:
+            logits[row.example] += scores.astype(np.float64) / len(examples[row.example])
     return logits

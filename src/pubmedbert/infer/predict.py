@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.logits import example_logits
+from pubmedbert.infer.engine import Backend, Precision
 from pubmedbert.infer.rows import SHORTEST_ROW, Long, RowEncoder
 from pubmedbert.infer.spans import entities, from_scheme
 from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.infer.tuned import TunedModel
+from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
-from pubmedbert.model.tuned_hf import load_tuned
 
 Prediction = dict[str, object]
 """What is said of one input; JSON can hold it."""
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """What a model that tags words says of every word piece of a text."""
+
+    tokens: list[str]
+    """The P pieces as the vocabulary writes them, without [CLS] and [SEP]."""
+    spans: list[tuple[int, int]]
+    """The characters `[start, end)` of each in the text."""
+    words: list[int]
+    """The number of the word each is of, as BERT's pre-tokeniser finds words."""
+    probabilities: NDArray[np.float64]
+    """`[P, C]` of each label, in the order of the head's labels."""
+
+
 class Predictor:
-    """A fine-tuned model: texts, pairs of texts or words in, labels and entities out.
+    """A fine-tuned model: texts, pairs of texts or words in, labels and entities out. It needs no torch.
 
     Inputs longer than the model reads are cut into overlapping windows: each word is tagged where it has most context,
     the windows of a text are averaged; where the model was tuned on cut texts (`"long": "truncate"`), so are these.
@@ -29,20 +45,38 @@ class Predictor:
     Args:
         model: a folder in Hugging Face layout, ours or one that transformers wrote, or a hub id; see
             `pubmedbert.model.locate`.
+        precision: of the encoder; None is int8 where the folder has such an export, else fp32.
+        backend: what computes the encoder.
+        threads: how many it may use; None is one for each core.
 
     Raises:
         InputError: the folder has no tokenizer, or one that does not fit the model; its tags are of no scheme.
         ModelError: there is no such model, or it is no fine-tuned one.
     """
 
-    def __init__(self, model: str | Path) -> None:
+    head: Head
+    """What the model says."""
+    engine: str
+    """The name of what computes the encoder, such as "onnx fp32"."""
+    pairs: bool | None
+    """Whether each text must have a second one; False where none may, None where that is not known: folders that others
+    wrote do not tell."""
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        precision: Precision | None = None,
+        backend: Backend = "auto",
+        threads: int | None = None,
+    ) -> None:
         folder = locate(str(model))
-        self._model, extra = load_tuned(folder)
-        self.head = self._model.head
-        config = self._model.config
+        self._model = TunedModel(folder, precision=precision, backend=backend, threads=threads)
+        self.head, self.engine = self._model.head, self._model.encoder.name
+        extra, config = self._model.extra, self._model.config
         if self.head.level == "tokens":
             _check_tags(self.head.labels, folder)
-        self._pairs = config.token_types > 1
+        self.pairs = False if self.head.level == "tokens" or config.token_types < 2 else _pairs(extra, folder)
         self._long = _long(extra, folder)
         length = _max_length(extra, config.max_positions, folder)
         self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), length)
@@ -61,19 +95,53 @@ class Predictor:
             `{"score"}`, a number, from a regression. `scores` holds the probability of every label.
 
         Raises:
-            InputError: a text is not valid Unicode, or there is a second text and the model reads one.
+            InputError: a text is not valid Unicode, or there are two texts and the model reads one, or the other way.
         """
-        pairs = [(text, None) if isinstance(text, str) else text for text in texts]
-        if any(b is not None for _, b in pairs) and (self.head.level == "tokens" or not self._pairs):
-            raise InputError("this model reads one text at a time, not a pair; leave text_b out")
         if self.head.level == "text":
-            return [self._classes(row) for row in example_logits(self._model, self._rows.text_batch(pairs, self._long))]
-        found = self._rows.found_words_batch([text for text, _ in pairs])
-        logits = example_logits(self._model, [rows for rows, _ in found])
+            return [self._classes(logits) for logits in self.text_logits(texts)]
+        found = self._rows.found_words_batch([text for text, _ in self._checked(texts)])
+        logits = self._model.logits([rows for rows, _ in found])
         return [
             self._entities(text, spans, scores)
-            for (text, _), (_, spans), scores in zip(pairs, found, logits, strict=True)
+            for (text, _), (_, spans), scores in zip(self._checked(texts), found, logits, strict=True)
         ]
+
+    def text_logits(self, texts: Sequence[str | tuple[str, str | None]]) -> list[NDArray[np.float64]]:
+        """What `predict_texts` makes labels and scores of.
+
+        Returns:
+            `[C]` logits of each text, or pair of texts.
+
+        Raises:
+            InputError: as in `predict_texts`, or the model tags words.
+        """
+        if self.head.level == "tokens":
+            raise InputError("this model tags words and does not classify texts")
+        return self._model.logits(self._rows.text_batch(self._checked(texts), self._long))
+
+    def predict_pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """What a model that tags words says of every word piece, not of the first of each word alone.
+
+        Raises:
+            InputError: a text is not valid Unicode, or the model classifies texts.
+        """
+        if self.head.level == "text":
+            raise InputError("this model classifies texts and does not tag words")
+        found = self._rows.found_pieces_batch(texts)
+        logits = self._model.logits([each.rows for each in found])
+        return [
+            Pieces(each.tokens, each.spans, each.words, _softmax(scores))
+            for each, scores in zip(found, logits, strict=True)
+        ]
+
+    def _checked(self, texts: Sequence[str | tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """Texts with the second that belongs to each, or None."""
+        pairs = [(text, None) if isinstance(text, str) else text for text in texts]
+        if self.pairs is False and any(b is not None for _, b in pairs):
+            raise InputError("this model reads one text at a time, not a pair; leave text_b out")
+        if self.pairs is True and any(b is None for _, b in pairs):
+            raise InputError("this model was tuned on pairs of texts; give each its second text, text_b")
+        return pairs
 
     def predict_words(self, sentences: Sequence[Sequence[str]]) -> list[Prediction]:
         """What a model that tags words says of words that are given one by one.
@@ -88,9 +156,7 @@ class Predictor:
         if self.head.level == "text":
             raise InputError("this model classifies texts, not words; give it texts")
         results: list[Prediction] = []
-        for words, logits in zip(
-            sentences, example_logits(self._model, self._rows.words_batch(sentences)), strict=True
-        ):
+        for words, logits in zip(sentences, self._model.logits(self._rows.words_batch(sentences)), strict=True):
             tags, scores = self._tags(logits)
             found = [
                 {
@@ -158,6 +224,14 @@ def _long(extra: dict[str, object], folder: Path) -> Long:
     if value == "truncate":
         return "truncate"
     raise InputError(f"{folder / 'config.json'}: long must be windows or truncate, not {value!r}")
+
+
+def _pairs(extra: dict[str, object], folder: Path) -> bool | None:
+    """Whether the model was tuned on pairs of texts, as `texts` in config.json says, or its task alone."""
+    texts = extra.get("texts", 2 if extra.get("task") in ("pairs", "similarity") else None)
+    if texts is None or (texts in (1, 2) and not isinstance(texts, bool)):
+        return None if texts is None else texts == 2
+    raise InputError(f"{folder / 'config.json'}: texts must be 1 or 2, not {texts!r}")
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,15 +14,14 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
+from pubmedbert.infer.lines import numbered
 
 if TYPE_CHECKING:
     from pubmedbert.infer.predict import Prediction, Predictor
 
 CHUNK = 256
 """Inputs read, predicted and printed at a time."""
-_LONGEST_LINE = 64 << 20  # bytes; a file without line ends must not fill the memory
 _ENDINGS = (".jsonl", ".txt", ".conll", ".tsv")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Level = Literal["tokens", "text"]
 
@@ -37,7 +36,13 @@ class Input:
     """The "id" of the input, where it has one."""
 
 
-def predict(file: Annotated[str, Parameter(allow_leading_hyphen=True)], *, model: str) -> None:
+def predict(
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    model: str,
+    precision: Literal["fp32", "int8"] | None = None,
+    backend: Literal["auto", "onnx", "torch"] = "auto",
+) -> None:
     """Let a fine-tuned model label texts or words: JSON lines on standard output, one for each input, in order.
 
     Parameters
@@ -48,31 +53,36 @@ def predict(file: Annotated[str, Parameter(allow_leading_hyphen=True)], *, model
         first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input.
     model
         A fine-tuned model: a folder in Hugging Face layout, or a hub id.
+    precision
+        Numbers to compute with; int8 where the model has such an export, unless told.
+    backend
+        What computes: onnxruntime, or torch where it alone is installed.
     """
     from pubmedbert.infer.predict import Predictor
 
     with _opened(file) as stream:
-        predictor = Predictor(model)
-        inputs = read(stream, file, predictor.head.level)
+        predictor = Predictor(model, precision=precision, backend=backend)
+        inputs = read(stream, file, predictor.head.level, pairs=predictor.pairs)
         while chunk := list(islice(inputs, CHUNK)):
             for given, said in zip(chunk, _predictions(predictor, chunk), strict=True):
                 print(json.dumps(given.identity | said, ensure_ascii=False))
             sys.stdout.flush()
 
 
-def read(stream: IO[bytes], file: str, level: Level) -> Iterator[Input]:
+def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = None) -> Iterator[Input]:
     """Yield the inputs of a file, one read at a time.
 
     Args:
         stream: its bytes.
         file: its name, which says what it holds; for "-" the first character does.
         level: whether the model speaks of words or of texts.
+        pairs: whether each text must have a second one; None where it may.
 
     Raises:
         InputError: a line can't be read, or does not fit the model.
     """
     name = "standard input" if file == "-" else file
-    lines = _lines(stream, name)
+    lines = numbered(stream, name)
     ending = Path(file).suffix.lower()
     if file == "-":
         first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
@@ -86,7 +96,7 @@ def read(stream: IO[bytes], file: str, level: Level) -> Iterator[Input]:
     for number, line in lines:
         if line.strip():
             try:
-                yield _object(line, level) if ending == ".jsonl" else Input((line, None))
+                yield _object(line, level, pairs) if ending == ".jsonl" else _single(line, pairs)
             except InputError as error:
                 raise InputError(f"{name}, line {number}: {error}") from error
 
@@ -111,21 +121,6 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _lines(stream: IO[bytes], name: str) -> Iterator[tuple[int, str]]:
-    """Numbered lines without their ends."""
-    number = 0
-    while line := stream.readline(_LONGEST_LINE):
-        number += 1
-        if len(line) == _LONGEST_LINE:
-            raise InputError(f"{name}, line {number}: it is longer than {_LONGEST_LINE >> 20} MB")
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        try:
-            yield number, line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name}, line {number}: byte {error.start + 1} is not UTF-8") from error
-
-
 def _sentences(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Input]:
     """The words in the first column, one sentence at a time; -DOCSTART- lines part documents and are no words."""
     words: list[str] = []
@@ -140,7 +135,14 @@ def _sentences(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Input]:
             words = []
 
 
-def _object(line: str, level: Level) -> Input:
+def _single(line: str, pairs: bool | None) -> Input:
+    """The input in a line of text."""
+    if pairs:
+        raise InputError('this model was tuned on pairs of texts: .jsonl with "text" and "text_b" is wanted')
+    return Input((line, None))
+
+
+def _object(line: str, level: Level, pairs: bool | None) -> Input:
     """The input in a line of JSON."""
     try:
         record = json.loads(line)
@@ -165,6 +167,10 @@ def _object(line: str, level: Level) -> Input:
     second = record.get("text_b")
     if second is not None and level == "tokens":
         raise InputError('this model tags one text at a time; leave "text_b" out')
+    if second is not None and pairs is False:
+        raise InputError('this model reads one text at a time; leave "text_b" out')
+    if second is None and pairs:
+        raise InputError('this model was tuned on pairs of texts; give each its second text, "text_b"')
     return Input((_string(record["text"], "text"), None if second is None else _string(second, "text_b")), identity)
 
 

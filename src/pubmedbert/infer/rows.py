@@ -63,6 +63,19 @@ class Pack:
     """`[B]` the rows in the order of the pack."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPieces:
+    """The word pieces of a running text, each an example's word of its own."""
+
+    rows: list[Row]
+    tokens: list[str]
+    """As the vocabulary writes them."""
+    spans: list[tuple[int, int]]
+    """The characters `[start, end)` of each."""
+    words: list[int]
+    """The number of the word each is of, as the pre-tokeniser finds words."""
+
+
 class RowEncoder:
     """Words and texts to rows.
 
@@ -121,6 +134,23 @@ class RowEncoder:
                     spans[word] = (spans.get(word, (start, end))[0], end)
             found.append((self._word_rows(list(pieces.values()), example), list(spans.values())))
         return found
+
+    def found_pieces_batch(self, texts: Sequence[str]) -> list[FoundPieces]:
+        """The rows of each running text in which every word piece is classified, where it is furthest from a cut.
+
+        Raises:
+            InputError: a text is not valid Unicode.
+        """
+        encodings = self._pieces.encode_batch([valid(text) for text in texts], add_special_tokens=False)
+        return [
+            FoundPieces(
+                self._word_rows([[piece] for piece in encoding.ids], example),
+                encoding.tokens,
+                encoding.offsets,
+                [word for word in encoding.word_ids if word is not None],  # as those of special tokens would be
+            )
+            for example, encoding in enumerate(encodings)
+        ]
 
     def text(self, text: str, text_b: str | None, example: int, long: Long = "windows") -> list[Row]:
         """Rows of a text, or of two; see `text_batch`."""

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.vocab import folder as vocabulary
 
 MASK = "[MASK]"
 PAD = "[PAD]"
+
+
+@dataclass(frozen=True, slots=True)
+class PieceKinds:
+    """The ids that can stand in a word, each kind ascending; special tokens stand in none."""
+
+    first: NDArray[np.int64]
+    """Pieces that begin a word."""
+    later: NDArray[np.int64]
+    """Pieces that continue one: ## pieces."""
 
 
 class ModelTokenizer:
@@ -31,9 +46,8 @@ class ModelTokenizer:
                 f"{folder}: the tokenizer has {self.size:,} entries, the model's vocabulary only {vocab_size:,}; "
                 "tokenizer and model do not belong together"
             )
-        ids = self.pieces.get_vocab(with_added_tokens=True)
-        self.mask_id: int = ids[MASK]
-        self.pad_id: int = ids[PAD]
+        self.mask_id = self._id(MASK)
+        self.pad_id = self._id(PAD)
         self._tidy = bool(vocabulary.tokenizer_config(folder).get("clean_up_tokenization_spaces", False))
 
     def encode(self, text: str) -> list[int]:
@@ -42,34 +56,73 @@ class ModelTokenizer:
         Raises:
             InputError: the text is not valid Unicode.
         """
-        ids: list[int] = self.pieces.encode(valid(text)).ids
-        return ids
+        return self.encode_with_offsets(text)[0]
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of `[CLS] text [SEP]`, and where each stands in the text: its first character, and one past its last.
+
+        Raises:
+            InputError: the text is not valid Unicode.
+        """
+        encoding = self.pieces.encode(valid(text))
+        return encoding.ids, encoding.offsets
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of some ids, spaced as transformers spaces it."""
         text: str = self.pieces.decode(list(ids), skip_special_tokens=skip_special_tokens)
         return _tidied(text) if self._tidy else text
 
-    def piece(self, target: str) -> int:
-        """The id of a word that is one word piece.
+    def target(self, target: str) -> tuple[int, ...]:
+        """The pieces of a word, or of several.
 
-        A piece is taken as it is written ("##mab"); any other word is normalised as text is, so case does not matter
+        A piece is taken as it is written ("##mab"); anything else is normalised as text is, so case does not matter
         to an uncased vocabulary.
 
         Raises:
-            InputError: the word is several pieces, none, or unknown.
+            InputError: it is empty, or the vocabulary cannot write it.
         """
         exact: int | None = self.pieces.token_to_id(valid(target))
         if exact is not None:
-            return exact
-        encoded = self.pieces.encode(target, add_special_tokens=False)
-        if len(encoded.ids) != 1:
-            found = f"it is {len(encoded.ids)}: {' '.join(encoded.tokens)}" if encoded.ids else "it is empty"
-            raise InputError(f"the target {target!r} must be one word piece of this model's vocabulary, but {found}")
-        if encoded.tokens == [vocabulary.UNKNOWN]:
-            raise InputError(f"the target {target!r} is unknown to this model's vocabulary")
-        only: int = encoded.ids[0]
-        return only
+            return (exact,)
+        encoding = self.pieces.encode(target, add_special_tokens=False)
+        if not encoding.ids:
+            raise InputError(f"the target {target!r} is empty; name a word")
+        for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
+            if token == vocabulary.UNKNOWN:
+                raise InputError(
+                    f"the target {target!r} is unknown to this model, which cannot read {target[start:end]!r}"
+                )
+            if token in vocabulary.SPECIALS:
+                raise InputError(f"the target {target!r} holds {token}, which is no word; leave it out")
+        return tuple(encoding.ids)
+
+    def continues(self, piece: int) -> bool:
+        """Whether a piece continues a word: whether it is written with ##."""
+        return str(self.pieces.id_to_token(piece)).startswith(vocabulary.PREFIX)
+
+    @cached_property
+    def kinds(self) -> PieceKinds:
+        """Which pieces begin a word, and which continue one."""
+        first: list[int] = []
+        later: list[int] = []
+        for token, piece in self.pieces.get_vocab(with_added_tokens=True).items():
+            if token not in vocabulary.SPECIALS:
+                (later if token.startswith(vocabulary.PREFIX) else first).append(piece)
+        return PieceKinds(np.array(sorted(first), dtype=np.int64), np.array(sorted(later), dtype=np.int64))
+
+    def spells(self, ids: Sequence[int]) -> bool:
+        """Whether text written with these pieces would be cut into them again: WordPiece takes the longest it finds.
+
+        A word has one spelling that the model has been trained on; "ima ##tinib" is none where "imatinib" is a piece.
+        """
+        found: list[int] = self.pieces.encode(self.decode(ids), add_special_tokens=False).ids
+        return found == list(ids)
+
+    def _id(self, token: str) -> int:
+        """The id of a special token: a tokenizer that lacks one is not loaded."""
+        found: int | None = self.pieces.token_to_id(token)
+        assert found is not None
+        return found
 
 
 def valid(text: str) -> str:

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from pubmedbert.model.config import ModelConfig, ModelError
+from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.dropout import Dropout
 from pubmedbert.model.encoder import Encoder
+from pubmedbert.model.head import Head
 from pubmedbert.model.heads import Pooler
 from pubmedbert.model.linear import Linear
-
-Pooling = Literal["pooler", "cls", "mean", "max"]
-POOLINGS: tuple[Pooling, ...] = ("pooler", "cls", "mean", "max")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """What a fine-tuned encoder says."""
-
-    level: Literal["tokens", "text"]
-    """Whether it speaks of words or of whole texts."""
-    labels: tuple[str, ...]
-    """The C classes in the order of the logits; tags at token level; one name for a regression."""
-    problem: Literal["single", "multi", "regression"] = "single"
-    """One class, any number of classes, or a number."""
-    pooling: Pooling = "pooler"
-    """How a row of states becomes a text's state: BERT's pooler ([CLS], dense, tanh), the bare state of [CLS], or the
-    mean or largest of all states."""
-
-    def __post_init__(self) -> None:
-        if not self.labels or len(set(self.labels)) < len(self.labels):
-            raise ModelError(f"a head needs labels, each once, not {self.labels}")
-        if self.problem == "regression" and len(self.labels) > 1:
-            raise ModelError(f"a regression has one output, not {len(self.labels)}")
-        if self.level == "tokens" and self.problem != "single":
-            raise ModelError("words have one class each")
-        if self.pooling not in POOLINGS:
-            raise ModelError(f"pooling must be one of {', '.join(POOLINGS)}, not {self.pooling!r}")
 
 
 class Tuned(nn.Module):
@@ -57,8 +28,7 @@ class Tuned(nn.Module):
         self.config = config
         self.head = head
         self.encoder = Encoder(config)
-        pooled = head.level == "text" and head.pooling == "pooler"
-        self.pooler = Pooler(config) if pooled else None
+        self.pooler = Pooler(config) if head.has_pooler else None
         self.dropout = Dropout(config.dropout)
         self.classifier = Linear(config.width, len(head.labels))
 

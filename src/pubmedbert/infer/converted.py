@@ -1,0 +1,103 @@
+"""Converted models: a folder of graphs, the weights they share, and a manifest to know a damaged one by.
+
+`manifest.json` says what was converted, to what, and the size or hash of each file; `hidden.onnx`, `logits.onnx` (where
+the model has a vocabulary head) and `views.onnx` are the graphs; `weights.bin` is behind all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pubmedbert.errors import InputError
+from pubmedbert.files import read_json, sha256, write_json
+from pubmedbert.infer.weights import Checkpoint
+
+VERSION = 1
+"""Of graphs and manifest; another one is made anew."""
+Precision = Literal["fp32", "int8"]
+Output = Literal["hidden", "logits", "views"]
+"""What a graph computes: states at the wanted places, logits there, or the attentions and states of all layers."""
+
+_MANIFEST = "manifest.json"
+_WEIGHTS = "weights.bin"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted model, ready to run."""
+
+    folder: Path
+    precision: Precision
+    vocab_size: int
+    width: int
+    layers: int
+    max_positions: int
+    outputs: tuple[Output, ...]
+    """What there is a graph for."""
+
+    def graph(self, output: Output) -> Path:
+        """The file of a graph."""
+        return self.folder / f"{output}.onnx"
+
+
+def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collection[str] = ()) -> None:
+    """Write a converted model.
+
+    Args:
+        checkpoint: the model.
+        folder: an existing, empty folder.
+        fingerprint: of the model's folder, by which the conversion is known to be of these weights.
+        int8: the matrices (see `weight_file.matrices`) that are rounded to 8 bits.
+
+    Raises:
+        InputError: a weight to be rounded is not finite.
+        OSError: the disk is full.
+    """
+    from pubmedbert.infer.graph import build
+    from pubmedbert.infer.weight_file import write_weights
+
+    weights = write_weights(checkpoint, folder / _WEIGHTS, int8)
+    outputs: list[Output] = ["hidden"]
+    if checkpoint.has_vocabulary:
+        outputs.append("logits")
+    if not int8:  # looking inside is for the exact model
+        outputs.append("views")
+    for output in outputs:
+        graph = folder / f"{output}.onnx"
+        graph.write_bytes(build(checkpoint.config, weights, output).SerializeToString(deterministic=True))
+    config = checkpoint.config
+    manifest = {
+        "version": VERSION,
+        "fingerprint": fingerprint,
+        "precision": "int8" if int8 else "fp32",
+        "vocab_size": config.vocab_size,
+        "width": config.width,
+        "layers": config.layers,
+        "max_positions": config.max_positions,
+        "graphs": {output: sha256(folder / f"{output}.onnx") for output in outputs},
+        # The size alone: reading hundreds of megabytes takes longer than an answer, and a write cut short shows in it.
+        "weights": (folder / _WEIGHTS).stat().st_size,
+    }
+    write_json(folder / _MANIFEST, manifest)
+
+
+def open_converted(folder: Path, fingerprint: str) -> Converted | None:
+    """A converted model, or None where it is missing, damaged, of another version or of other weights."""
+    try:
+        manifest = read_json(folder / _MANIFEST)
+        if (manifest["version"], manifest["fingerprint"]) != (VERSION, fingerprint):
+            return None
+        graphs = manifest["graphs"]
+        whole = (folder / _WEIGHTS).stat().st_size == manifest["weights"]
+        if not whole or not isinstance(graphs, dict) or not graphs.keys() <= set(get_args(Output)):
+            return None
+        if any(sha256(folder / f"{output}.onnx") != digest for output, digest in graphs.items()):
+            return None
+        sizes = {name: int(str(manifest[name])) for name in ("vocab_size", "width", "layers", "max_positions")}
+        precision: Precision = "int8" if manifest["precision"] == "int8" else "fp32"
+    except (InputError, KeyError, OSError, ValueError):
+        return None
+    return Converted(folder, precision, **sizes, outputs=tuple(graphs))

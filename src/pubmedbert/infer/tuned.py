@@ -1,0 +1,94 @@
+"""A fine-tuned model without torch: an encoder behind the engines' interface, the small layers on it in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pubmedbert.infer.engine import Backend, Encoder, Precision, open_encoder
+from pubmedbert.infer.logits import gather
+from pubmedbert.infer.rows import Row, batches
+from pubmedbert.infer.weights import Checkpoint, read_checkpoint
+from pubmedbert.model.head import Head, read_extra
+
+PACK_TOKENS = 8192
+"""Most word pieces computed at once: all their states may have to be kept."""
+
+
+class TunedModel:
+    """A fine-tuned model.
+
+    Args:
+        folder: in Hugging Face layout, ours or one that transformers wrote.
+        precision: of the encoder; None is int8 where the folder has such an export, else fp32.
+        backend: what computes the encoder.
+        threads: how many it may use; None is one for each core.
+
+    Raises:
+        ModelError: the folder holds no fine-tuned model.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        precision: Precision | None = None,
+        backend: Backend = "auto",
+        threads: int | None = None,
+    ) -> None:
+        checkpoint = read_checkpoint(folder, "tuned")
+        assert checkpoint.head is not None
+        self.head: Head = checkpoint.head
+        self.config = checkpoint.config
+        self.extra = read_extra(checkpoint.values)
+        self.encoder: Encoder = open_encoder(
+            folder, precision=precision, backend=backend, threads=threads, part="tuned"
+        )
+        self._pooler = _dense(checkpoint, "bert.pooler.dense") if self.head.has_pooler else None
+        self._classifier = _dense(checkpoint, "classifier")
+
+    def logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
+        """Logits of each example: `[W, C]` for its W words at token level, `[C]` at text level.
+
+        Args:
+            examples: the windows of each; numbered from 0 in this order.
+        """
+        return gather(self.head, examples, self._scored([row for rows in examples for row in rows]))
+
+    def _scored(self, rows: Sequence[Row]) -> Iterator[tuple[Row, NDArray[np.float32]]]:
+        """Each row with its logits, in any order."""
+        weight, bias = self._classifier
+        for chosen in batches([[row] for row in rows], PACK_TOKENS):
+            packed = [rows[number] for number in chosen]
+            hidden = self.encoder.hidden(
+                [row.tokens for row in packed], self._places(packed), [row.second for row in packed]
+            )
+            for row, states in zip(packed, hidden, strict=True):
+                chosen_states = states if self.head.level == "tokens" else self._pooled(states)  # [M, D] or [D]
+                yield row, chosen_states @ weight.T + bias
+
+    def _places(self, rows: Sequence[Row]) -> list[tuple[int, ...]] | None:
+        """The places whose states are needed, in each row; None where all are."""
+        if self.head.level == "tokens":
+            return [row.where for row in rows]
+        return None if self.head.pooling in ("mean", "max") else [(0,)] * len(rows)
+
+    def _pooled(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The state of a text, `[D]`, from those of its row at the places asked for."""
+        pooled: NDArray[np.float32] = states[0]
+        if self.head.pooling == "mean":
+            pooled = states.mean(axis=0)
+        elif self.head.pooling == "max":
+            pooled = states.max(axis=0)
+        elif self._pooler is not None:
+            weight, bias = self._pooler
+            pooled = np.tanh(pooled @ weight.T + bias)
+        return pooled
+
+
+def _dense(checkpoint: Checkpoint, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The weight and the bias of a layer, copied: the file need not stay mapped for them."""
+    return checkpoint.tensors[f"{name}.weight"].copy(), checkpoint.tensors[f"{name}.bias"].copy()

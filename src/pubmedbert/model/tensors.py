@@ -1,0 +1,96 @@
+"""Tensors as they lie in a file: mapped into memory, not read, and made fp32 one by one when they are asked for."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from safetensors import safe_open
+
+BFLOAT16 = np.dtype([("bfloat16", "<u2")])
+"""Bits of bfloat16, a number that numpy does not have: `floats` knows it."""
+
+# The names of the safetensors format.
+_KINDS: dict[str, DTypeLike] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": BFLOAT16,
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+
+class Floats(Mapping[str, NDArray[np.float32]]):
+    """Stored tensors as fp32: those that are fp32 in the file stay there, the others are converted at each access.
+
+    Args:
+        stored: arrays over a mapped file.
+    """
+
+    def __init__(self, stored: Mapping[str, NDArray[Any]]) -> None:
+        self._stored = stored
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return floats(self._stored[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def floats(stored: NDArray[Any]) -> NDArray[np.float32]:
+    """A stored tensor in fp32, contiguous and aligned; a copy only where it must be."""
+    if stored.dtype == BFLOAT16:  # the upper half of an fp32
+        return (stored["bfloat16"].astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):  # an fp64 beyond fp32 becomes infinite, as in torch
+        return np.require(stored, np.float32, ["C", "A"])
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """The bytes of a file, for reading; they stay mapped as long as an array over them lives.
+
+    Raises:
+        OSError: the file can't be read.
+        ValueError: it is empty.
+    """
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        SafetensorError: the file is damaged.
+        OSError: it can't be read.
+        ValueError: its numbers are of a kind that can't be read.
+    """
+    with safe_open(path, framework="np"):  # the library checks the header: places, shapes, overlaps
+        data = mapped(path)
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:begin])
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] not in _KINDS:
+            raise ValueError(f"{name} is of kind {entry['dtype']}, only {', '.join(_KINDS)} can be read")
+        first, end = entry["data_offsets"]
+        kind = np.dtype(_KINDS[entry["dtype"]])
+        flat = np.frombuffer(data, kind, (end - first) // kind.itemsize, begin + first)
+        tensors[name] = flat.reshape(entry["shape"])
+    return tensors

@@ -1,0 +1,244 @@
+"""The routes: the tasks of each model, its health and metrics, and the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from pubmedbert import __version__
+from pubmedbert.serve import schemas
+from pubmedbert.serve.limits import Limits, RefusalError
+from pubmedbert.serve.metrics import Metrics
+from pubmedbert.serve.middleware import Bounded, Guarded, Observed
+from pubmedbert.serve.served import ServedModel, Text
+
+PAGE = Path(__file__).parent / "page"
+
+_TASKS: dict[str, tuple[type[schemas.Request], Any]] = {
+    "fill-mask": (schemas.FillMaskRequest, schemas.FillMaskAnswer),
+    "token-classification": (schemas.TokenClassificationRequest, schemas.TokenClassificationAnswer),
+    "text-classification": (schemas.TextClassificationRequest, schemas.TextClassificationAnswer),
+    "feature-extraction": (schemas.FeatureExtractionRequest, schemas.FeatureExtractionAnswer),
+}
+_ONE_BARE = ("fill-mask", "token-classification")
+"""Tasks that answer a single text without a list around it, as the specifications have it."""
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
+    500: {"model": schemas.Error, "description": "A fault of the service."},
+    503: {"model": schemas.Error, "description": "The process of the model ended and is started again."},
+    504: {"model": schemas.Error, "description": "There was no answer in time."},
+}
+
+
+def create_app(
+    models: Sequence[ServedModel],
+    limits: Limits,
+    metrics: Metrics,
+    *,
+    key: str | None = None,
+    origins: Sequence[str] = (),
+) -> FastAPI:
+    """The application.
+
+    Args:
+        models: at least one, started; the first with a task answers `POST /{task}`.
+        limits: what a request may ask.
+        metrics: what /metrics shows.
+        key: asked of every request but for the page and /health; None for none.
+        origins: web origins whose pages may call the service; none unless named.
+    """
+    app = FastAPI(
+        title="pubmedbert",
+        version=__version__,
+        description="The task APIs of Hugging Face for biomedical encoders.",
+        docs_url=None,  # the usual page loads scripts from other hosts
+        redoc_url=None,
+        dependencies=[Security(HTTPBearer(auto_error=False))] if key else [],
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    _add_tasks(app, models, limits)
+    _add_state(app, models, metrics)
+    _add_page(app)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _unknown)
+    # The last one added is the outermost.
+    app.add_middleware(Bounded, limits=limits)
+    app.add_middleware(Guarded, key=key)
+    app.add_middleware(Observed, metrics=metrics)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    return app
+
+
+def _add_tasks(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> None:
+    """The routes that compute. Models are known beforehand, so each has routes, and schemas, of its own."""
+    paths: dict[str, tuple[ServedModel, str]] = {}
+    for task in _TASKS:
+        able = [model for model in models if task in model.tasks]
+        if able:
+            paths[f"/{task}"] = (able[0], task)
+    for model in models:
+        paths[f"/models/{model.name}"] = (model, model.tasks[0])
+        paths |= {f"/models/{model.name}/pipeline/{task}": (model, task) for task in model.tasks}
+    paths["/"] = (models[0], models[0].tasks[0])
+    for path, (model, task) in paths.items():
+        schema, answer = _TASKS[task]
+        app.post(
+            path,
+            summary=f"{task} by {model.name}",
+            operation_id=f"{task} at {path}",
+            response_model=answer,
+            responses=_REFUSALS,
+        )(_endpoint(model, task, schema, limits))
+
+
+def _endpoint(
+    model: ServedModel, task: str, schema: type[schemas.Request], limits: Limits
+) -> Callable[..., Awaitable[Response]]:
+    """What answers at one path."""
+
+    async def endpoint(request: Request, body: Any) -> Response:
+        about = request.state.about
+        about |= {"task": task, "model": model.name}
+        texts, bare = _texts(body.inputs)
+        about["texts"] = len(texts)
+        parameters = _parameters(body)
+        _check(texts, parameters, model, limits)
+        answering = asyncio.ensure_future(model.answer(task, texts, parameters))
+        leaving = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                return Response(status_code=499)  # nobody reads it; the texts leave the queue
+            answers = answering.result()
+        finally:
+            answering.cancel()
+            leaving.cancel()
+        # As transformers' pipelines have it, and so the hosted API: see `pubmedbert.infer.fill_mask.api_form`.
+        single = task in _ONE_BARE and (bare or (task == "fill-mask" and len(answers) == 1))
+        return Response(answers[0] if single else b"[" + b",".join(answers) + b"]", media_type="application/json")
+
+    endpoint.__annotations__["body"] = schema
+    endpoint.__doc__ = schema.__doc__
+    return endpoint
+
+
+def _texts(inputs: Any) -> tuple[list[Text], bool]:
+    """The texts of a request, and whether it is one that stands for itself."""
+    given = inputs if isinstance(inputs, list) else [inputs]
+    texts = [Text(one) if isinstance(one, str) else Text(one.text, one.text_pair) for one in given]
+    return texts, not isinstance(inputs, list)
+
+
+def _parameters(body: Any) -> dict[str, Any]:
+    """What was chosen, wherever it stands."""
+    beside: dict[str, Any] = body.model_dump(exclude={"inputs", "parameters", "options"}, exclude_none=True)
+    return beside | ({} if body.parameters is None else body.parameters.model_dump(exclude_none=True))
+
+
+def _check(texts: Sequence[Text], parameters: Mapping[str, Any], model: ServedModel, limits: Limits) -> None:
+    """Refuse what is more than the service gives."""
+    if len(texts) > limits.inputs:
+        raise RefusalError(400, f"inputs has {len(texts)} texts; this service reads at most {limits.inputs} at once")
+    pairs = model.about["pairs"]
+    if pairs is False and any(text.pair is not None for text in texts):
+        raise RefusalError(400, "this model reads one text at a time, not a pair; leave text_pair out")
+    if pairs and any(text.pair is None for text in texts):
+        raise RefusalError(400, 'this model reads pairs; send {"inputs": {"text": "...", "text_pair": "..."}}')
+    targets = parameters.get("targets")
+    if isinstance(targets, list) and len(targets) > limits.targets:
+        raise RefusalError(400, f"targets has {len(targets)} words; this service compares at most {limits.targets}")
+    if model.tasks[0] == "fill-mask" and parameters.get("top_k", 1) > limits.top_k:
+        raise RefusalError(400, f"top_k is {parameters['top_k']}; this service answers at most {limits.top_k}")
+
+
+async def _left(request: Request) -> None:
+    """Wait until the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) -> None:
+    @app.get("/health", summary="Health", response_model=schemas.Health, responses={503: {"model": schemas.Health}})
+    async def health() -> Response:
+        """Whether every model has a process that has computed once."""
+        ready = {model.name: model.ready for model in models}
+        status = "ready" if all(ready.values()) else "starting"
+        return JSONResponse({"status": status, "models": ready}, 200 if status == "ready" else 503)
+
+    @app.get("/models", summary="Models", responses={"4XX": _REFUSALS["4XX"]})
+    async def known() -> list[schemas.ModelAbout]:
+        """The models of this service; the first is the default."""
+        fields = schemas.ModelAbout.model_fields
+        return [
+            schemas.ModelAbout.model_validate(
+                {"name": model.name} | {key: value for key, value in model.about.items() if key in fields}
+            )
+            for model in models
+        ]
+
+    plain: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+    @app.get("/metrics", summary="Metrics", responses=plain | {"4XX": _REFUSALS["4XX"]}, response_class=Response)
+    async def counted() -> Response:
+        """What Prometheus reads."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_page(app: FastAPI) -> None:
+    app.mount("/page", StaticFiles(directory=PAGE))
+    for path, name in {"/": "index.html", "/docs": "docs.html"}.items():
+        app.get(path, include_in_schema=False)(_file(PAGE / name))
+
+
+def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def file() -> FileResponse:
+        return FileResponse(path)
+
+    return file
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """A body that is no request: the first thing that is wrong with it."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    if first["type"] == "json_invalid":
+        return _refused(request, f'the body is not JSON ({first["ctx"]["error"]}); send {{"inputs": "..."}}')
+    if first["type"] == "extra_forbidden":
+        return _refused(request, f"{place} is not known at this address; /docs says what is")
+    if place.startswith("inputs"):
+        return _refused(request, "inputs must be a text of valid Unicode, or a list of at least one")
+    message = first["msg"].removeprefix("Input ")
+    return _refused(request, f"{place or 'the body'} {message[:1].lower()}{message[1:]}")
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    """What has no route, or a body that cannot be decoded."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 400:
+        return _refused(request, 'the body is not JSON in UTF-8; send {"inputs": "..."}')
+    if error.status_code == 404:
+        return _refused(request, "there is nothing at this address; /docs says what there is", 404)
+    return _refused(request, f"{request.method} is not answered at this address", error.status_code, error.headers)
+
+
+def _refused(request: Request, sentence: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:
+    request.state.about["reason"] = "input"
+    return JSONResponse({"error": sentence}, status, headers)

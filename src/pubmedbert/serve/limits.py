@@ -1,0 +1,69 @@
+"""What the service accepts, and how it refuses the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from pubmedbert.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Bounds on a request and on what waits; all are above 0."""
+
+    body_bytes: int = 1 << 20
+    """Bytes in the body of a request."""
+    inputs: int = 256
+    """Texts in a request."""
+    tokens: int = 8192
+    """Word pieces in a text, for models that read long texts in windows; others read `max_positions`."""
+    masks: int = 16
+    """[MASK]s in a text."""
+    targets: int = 64
+    """Words to choose between for a mask."""
+    work: int = 65_536
+    """Word pieces to compute for a text, which targets of several pieces multiply."""
+    top_k: int = 100
+    """Answers for a mask."""
+    seconds: float = 30.0
+    """From the last byte of a request to its answer."""
+    body_seconds: float = 10.0
+    """From a connection, or the first byte of a request, to the end of its headers, and from there to the last byte of
+    its body; and for a client to take an answer."""
+    queue: int = 1024
+    """Texts that wait for a model."""
+    batch_tokens: int = 2048
+    """Word pieces that a model computes at once; one text may be longer."""
+    stuck_seconds: float = 300.0
+    """For a batch; then the model's process is replaced."""
+    drain_seconds: float = 30.0
+    """To answer what was accepted before the service ends."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not getattr(self, field.name) > 0:
+                raise InputError(f"the limit {field.name} must be above 0, not {getattr(self, field.name)}")
+
+
+class RefusalError(Exception):
+    """A request that is not answered.
+
+    Args:
+        status: of HTTP.
+        sentence: what is wrong and what would be right.
+        retry_after: seconds after which another try may be answered.
+        reason: a word for the metrics.
+    """
+
+    def __init__(self, status: int, sentence: str, *, reason: str = "input", retry_after: int | None = None) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+        self.reason = reason
+        self.retry_after = retry_after
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the status asks for."""
+        found = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return found | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})

@@ -1,0 +1,108 @@
+// The widget of the model card: a text with [MASK], the likely words and their probabilities.
+
+import { compute, curl } from "./api.js";
+import { copy, element, parts } from "./dom.js";
+
+export const id = "fill-mask";
+
+const MASK = "[MASK]";
+const EXAMPLES = [
+  "[MASK] is a tyrosine kinase inhibitor.",
+  "Metformin is used for type 2 [MASK].",
+  "Mutations in [MASK] cause cystic fibrosis.",
+  "The patient was given [MASK] for pain and [MASK] for fever.",
+];
+
+export function start(panel, models) {
+  const part = parts(panel);
+  const text = panel.querySelector("#fill-text");
+  const form = panel.querySelector("form");
+  const choice = panel.querySelector("#fill-model");
+  choice.append(...models.filter(({ tasks }) => tasks.includes(id)).map(({ name }) => new Option(name)));
+  text.value = EXAMPLES[0];
+
+  part.examples.append(...EXAMPLES.map((example) => {
+    const button = element("button", { type: "button", textContent: example });
+    button.onclick = () => { text.value = example; text.focus(); };
+    return element("li", {}, button);
+  }));
+  part.insert.onclick = () => {
+    text.setRangeText(MASK, text.selectionStart, text.selectionEnd, "end");
+    text.focus();
+  };
+  text.onkeydown = (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  };
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    if (part.compute.ariaDisabled !== "true") run();
+  };
+  const open = () => { part.raw.open = true; };
+  part["copy-json"].onclick = () => copy(part.json, part.status, open);
+  part["copy-curl"].onclick = () => copy(part.curl, part.status, open);
+
+  async function run() {
+    const request = { inputs: text.value, parameters: { top_k: panel.querySelector("#fill-count").valueAsNumber } };
+    const targets = panel.querySelector("#fill-targets").value.split(",").map((word) => word.trim()).filter(Boolean);
+    if (targets.length) request.parameters.targets = targets;
+    part.compute.ariaDisabled = "true"; // not `disabled`, which would take the focus away
+    part.status.textContent = "Computing …";
+    part.error.hidden = true;
+    const began = performance.now();
+    try {
+      const answer = await compute(choice.value, id, request);
+      show(part, request.inputs, answer);
+      part.curl.textContent = curl(choice.value, id, request);
+      part.json.textContent = JSON.stringify(answer, null, 2);
+      part.status.textContent = summary(answer, performance.now() - began);
+    } catch (error) {
+      part.result.hidden = true;
+      part.status.textContent = "";
+      part.error.textContent = error.message;
+      part.error.hidden = false;
+    } finally {
+      part.compute.ariaDisabled = "false";
+    }
+  }
+}
+
+const masks = (answer) => (Array.isArray(answer[0]) ? answer : [answer]);
+
+function summary(answer, milliseconds) {
+  const best = masks(answer).map(([first]) => `${first.token_str} ${first.score.toFixed(3)}`).join(", ");
+  return `Best: ${best} (${Math.round(milliseconds)} ms)`;
+}
+
+function show(part, text, answer) {
+  const several = masks(answer).length > 1;
+  part.bars.replaceChildren(...masks(answer).map((answers, number) =>
+    table(text, answers, number, several ? `Mask ${number + 1}` : "")));
+  part.result.hidden = false;
+}
+
+function table(text, answers, number, caption) {
+  const largest = Math.max(...answers.map(({ score }) => score), Number.MIN_VALUE);
+  const rows = answers.map(({ score, token_str: word }) => {
+    const bar = element("i");
+    bar.style.width = `${(100 * score) / largest}%`; // by the object model: the page's policy forbids style attributes
+    return element("tr", {},
+      element("th", { scope: "row", className: "word", textContent: word }),
+      element("td", { className: "score" }, element("div", {},
+        element("span", { textContent: score.toFixed(3) }),
+        element("div", { className: "track", "aria-hidden": "true" }, bar))),
+      element("td", { className: "sequence" }, ...filled(text, number, word)));
+  });
+  const heads = [["Word", "word"], ["Score", "score"], ["Text", "sequence"]];
+  const head = element("tr", {}, ...heads.map(([textContent, className]) =>
+    element("th", { scope: "col", className, textContent })));
+  return element("table", {},
+    ...(caption ? [element("caption", { textContent: caption })] : []),
+    element("thead", {}, head), element("tbody", {}, ...rows));
+}
+
+// The text as it was written, with one of its masks filled.
+function filled(text, number, word) {
+  const pieces = text.split(MASK);
+  const before = pieces.slice(0, number + 1).join(MASK);
+  return [before, element("mark", { textContent: word.replace(/^##/, "") }), pieces.slice(number + 1).join(MASK)];
+}

@@ -1,0 +1,158 @@
+"""The life of the service: its address, its models, its end."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+import signal
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from pubmedbert.errors import InputError
+from pubmedbert.serve.app import create_app
+from pubmedbert.serve.connection import timed
+from pubmedbert.serve.limits import Limits
+from pubmedbert.serve.metrics import Metrics
+from pubmedbert.serve.process import Loading
+from pubmedbert.serve.served import ServedModel
+
+log = logging.getLogger("pubmedbert.serve")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is served, and to whom."""
+
+    models: Mapping[str, Loading]
+    limits: Limits
+    key: str | None = None
+    """The API key; None where none is asked for."""
+    origins: Sequence[str] = ()
+    """Web origins whose pages may call the service."""
+
+
+async def run(settings: Settings, listening: socket.socket) -> None:
+    """Load the models, answer until SIGTERM or SIGINT, finish what was accepted.
+
+    Raises:
+        InputError: a model cannot be loaded.
+    """
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        models = [
+            await stack.enter_async_context(ServedModel(name, loading, settings.limits, metrics).started())
+            for name, loading in settings.models.items()
+        ]
+        app = create_app(models, settings.limits, metrics, key=settings.key, origins=settings.origins)
+        host, port = listening.getsockname()[:2]
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        if not ipaddress.ip_address(host).is_loopback and settings.key is None:
+            log.warning(
+                "other machines can reach this service and it asks for no key; set PUBMEDBERT_API_KEY or --api-key-file"
+            )
+        config = uvicorn.Config(
+            app,
+            http=timed(settings.limits.body_seconds),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=round(settings.limits.drain_seconds),
+        )
+        await _Server(config, {"url": url, "models": [*settings.models]}).serve([listening])
+        log.info("ended")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; a signal that was obeyed is not raised again, so that an orderly end has exit code 0.
+
+    Args:
+        config: of uvicorn.
+        about: what the log says when connections are accepted.
+    """
+
+    def __init__(self, config: uvicorn.Config, about: Mapping[str, object]) -> None:
+        super().__init__(config)
+        self._about = about
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        log.info("ready", extra={"fields": self._about})
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals over for as long as the context lasts."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, before anything slow is done.
+
+    Raises:
+        InputError: the address cannot be had.
+    """
+    if not 0 <= port < 1 << 16:
+        raise InputError(f"cannot listen at port {port}; --port must be from 0 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"cannot listen at {host}, port {port}: {reason}; choose others by --host, --port") from error
+    return bound
+
+
+def named(given: Sequence[str]) -> dict[str, str]:
+    """Names and models from `MODEL` or `NAME=MODEL`, in their order.
+
+    Raises:
+        InputError: a name is odd, or stands for two models.
+    """
+    models: dict[str, str] = {}
+    for text in given:
+        name, equals, model = text.partition("=")
+        if not equals or Path(text).exists():
+            name, model = Path(text).resolve().name if Path(text).exists() else text.split("@")[0].split("/")[-1], text
+        if not _NAME.fullmatch(name):
+            raise InputError(f"--model {text}: {name!r} is no name; write NAME=MODEL with letters, digits, ., _ and -")
+        if name in models:
+            raise InputError(f"--model {text}: there is a model {name!r} already; write NAME=MODEL with another name")
+        models[name] = model
+    return models
+
+
+def api_key(file: Path | None, variable: str | None) -> str | None:
+    """The key to ask for, from a file or from the environment.
+
+    Raises:
+        InputError: the file cannot be read, or the key is empty or has spaces or other than ASCII letters in it.
+    """
+    try:
+        key = variable if file is None else file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the API key from {file}: {getattr(error, 'strerror', None) or error}") from error
+    if key is not None and not re.fullmatch(r"[!-~]+", key):
+        raise InputError(f"the API key in {file or 'PUBMEDBERT_API_KEY'} must be one word of ASCII characters")
+    return key

@@ -1,0 +1,245 @@
+"""The tasks of the Hugging Face inference API, computed for many texts at once. This runs in a model's process.
+
+Shapes and defaults are those of the specifications in @huggingface/tasks and of transformers' pipelines.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pubmedbert.errors import InputError
+from pubmedbert.files import read_json
+from pubmedbert.infer.answers import api_form
+from pubmedbert.infer.engine import Encoder, open_encoder, open_engine
+from pubmedbert.infer.fill_mask import FillMask
+from pubmedbert.infer.predict import Predictor
+from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.model.config import config_from_hf
+from pubmedbert.model.locate import locate
+from pubmedbert.serve import frames
+from pubmedbert.serve.aggregate import Write, aggregate
+from pubmedbert.serve.process import Loading
+from pubmedbert.vocab import folder as vocabulary
+
+Job = Mapping[str, Any]
+"""`task`, `text`, `pair` (a second text or None), `parameters`, and `alone` where it is to share no call with others:
+it cannot be answered, or asks for words of its own."""
+
+
+class Task(Protocol):
+    """One task of a model."""
+
+    def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """The answer to each job, as JSON can hold it.
+
+        Raises:
+            InputError: one of the jobs cannot be answered.
+        """
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that answers."""
+
+    tasks: Mapping[str, Task]
+    """By name; the model's own comes first."""
+    about: Mapping[str, object]
+    """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may) and
+    `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows."""
+
+
+class FillMaskTask:
+    """`fill-mask`. Jobs that choose from the whole vocabulary are one call, each with its own `top_k`."""
+
+    def __init__(self, fill: FillMask) -> None:
+        self._fill = fill
+
+    def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """A list of `{score, token, token_str, sequence}`; for several masks a list of these."""
+        counts = [job["parameters"].get("top_k") or 5 for job in jobs]
+        targets = jobs[0]["parameters"].get("targets")
+        given = [targets] if isinstance(targets, str) else targets
+        filled = self._fill.fill([job["text"] for job in jobs], top_k=max(counts), targets=given)
+        return [api_form([[mask[:top_k] for mask in masks]]) for masks, top_k in zip(filled, counts, strict=True)]
+
+
+class TokenTask:
+    """`token-classification`."""
+
+    def __init__(self, predictor: Predictor, write: Write) -> None:
+        self._predictor = predictor
+        self._write = write
+
+    def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """A list of `{entity_group, score, word, start, end}`; `{entity, score, index, ...}` for "none"."""
+        labels = self._predictor.head.labels
+        answers = []
+        for job, pieces in zip(jobs, self._predictor.predict_pieces([job["text"] for job in jobs]), strict=True):
+            strategy = job["parameters"].get("aggregation_strategy") or "simple"
+            ignored = job["parameters"].get("ignore_labels")
+            left_out = ["O"] if ignored is None else ignored
+            answers.append(aggregate(job["text"], pieces, labels, strategy, left_out, self._write))
+        return answers
+
+
+class TextTask:
+    """`text-classification`."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self._usual = {"single": "softmax", "multi": "sigmoid", "regression": "none"}[predictor.head.problem]
+
+    def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """A list of `{label, score}`, the best first."""
+        logits = self._predictor.text_logits([(job["text"], job["pair"]) for job in jobs])
+        return [self._ranked(row, job["parameters"]) for row, job in zip(logits, jobs, strict=True)]
+
+    def _ranked(self, logits: NDArray[np.float64], parameters: Mapping[str, Any]) -> list[dict[str, object]]:
+        scores = activated(logits, parameters.get("function_to_apply") or self._usual)
+        labels = self._predictor.head.labels
+        order = np.argsort(-scores, kind="stable")[: parameters.get("top_k")]
+        return [{"label": labels[index], "score": float(scores[index])} for index in order]
+
+
+class FeatureTask:
+    """`feature-extraction`: one vector for each text, or with `pooling` "none" one for each word piece."""
+
+    def __init__(self, encoder: Encoder, tokenizer: ModelTokenizer) -> None:
+        self._encoder = encoder
+        self._tokenizer = tokenizer
+
+    def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
+        """`[D]`, or `[T, D]` ([CLS] and [SEP] included)."""
+        rows = [self._row(job["text"], job["parameters"]) for job in jobs]
+        poolings = [job["parameters"].get("pooling") or "mean" for job in jobs]
+        where = [[0] if pooling == "cls" else range(len(row)) for row, pooling in zip(rows, poolings, strict=True)]
+        states = self._encoder.hidden(rows, where)
+        return [
+            pooled(state, pooling, job["parameters"].get("normalize")).astype(np.float64).tolist()
+            for state, pooling, job in zip(states, poolings, jobs, strict=True)
+        ]
+
+    def _row(self, text: str, parameters: Mapping[str, Any]) -> list[int]:
+        row = self._tokenizer.encode(text)
+        most = self._encoder.max_positions
+        if len(row) <= most:
+            return row
+        if not parameters.get("truncate"):
+            raise InputError(
+                f"the text is too long: {len(row)} word pieces with [CLS] and [SEP], the model reads at most {most}; "
+                'shorten it or ask for "truncate": true'
+            )
+        if parameters.get("truncation_direction") == "left":
+            return [row[0], *row[len(row) - most + 1 :]]
+        return [*row[: most - 1], row[-1]]
+
+
+def activated(logits: NDArray[np.float64], function: str) -> NDArray[np.float64]:
+    """Scores from logits by "softmax", "sigmoid" or "none", over the last axis."""
+    if function == "none":
+        return logits
+    if function == "sigmoid":
+        return (1 + np.tanh(logits / 2)) / 2
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def pooled(state: NDArray[np.float32], pooling: str, normalize: bool | None) -> NDArray[np.float32]:
+    """The vector of a text, of length 1 unless `normalize` is false; its states, as they are unless it is true.
+
+    Args:
+        state: `[T, D]` states of the text; `[1, D]` for "cls".
+        pooling: "mean" (over [CLS] and [SEP] too, as sentence-transformers has it), "cls", or "none".
+        normalize: None for the default.
+    """
+    if pooling != "none":
+        state = state[0] if pooling == "cls" else state.mean(axis=0)
+    if normalize or (normalize is None and pooling != "none"):
+        state = state / np.maximum(np.linalg.norm(state, axis=-1, keepdims=True), 1e-12)
+    return state
+
+
+def load(loading: Loading) -> Loaded:
+    """Load a model, find its tasks and compute once, so that the first request finds it warm.
+
+    Raises:
+        InputError: the folder has no tokenizer, or one that does not fit.
+        ModelError: there is no such model, or it cannot be read.
+    """
+    folder = locate(loading.model)
+    values = read_json(folder / "config.json")
+    options: dict[str, Any] = {
+        "precision": loading.precision,
+        "backend": loading.backend,
+        "threads": loading.threads,
+    }
+    named = str(values.get("architectures") or ["BertForMaskedLM"])
+    about: dict[str, object] = {"folder": str(folder.resolve())}
+    if "Classification" in named:
+        return _tuned(folder, options, about)
+    tasks: dict[str, Task] = {}
+    encoder: Encoder
+    if "MaskedLM" in named or "PreTraining" in named:
+        encoder = engine = open_engine(folder, **options)
+        tasks["fill-mask"] = FillMaskTask(FillMask(folder, engine=engine))
+    else:
+        encoder = open_encoder(folder, **options)
+    tokenizer = ModelTokenizer(folder, config_from_hf(values, str(folder / "config.json")).vocab_size)
+    tasks["feature-extraction"] = FeatureTask(encoder, tokenizer)
+    encoder.hidden([tokenizer.encode("Warm.")])
+    about |= {"engine": encoder.name, "max_tokens": encoder.max_positions, "pairs": False, "labels": []}
+    return Loaded(tasks, about | {"tasks": [*tasks]})
+
+
+def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object]) -> Loaded:
+    predictor = Predictor(folder, **options)
+    head = predictor.head
+    tasks: dict[str, Task] = (
+        {"token-classification": TokenTask(predictor, vocabulary.load(folder).decoder.decode)}
+        if head.level == "tokens"
+        else {"text-classification": TextTask(predictor)}
+    )
+    predictor.predict_texts([("Warm.", "Warm." if predictor.pairs else None)])
+    about |= {"engine": predictor.engine, "max_tokens": None, "pairs": predictor.pairs, "labels": list(head.labels)}
+    return Loaded(tasks, about | {"tasks": [*tasks]})
+
+
+def answer_all(tasks: Mapping[str, Task], jobs: Sequence[Job]) -> list[frames.Frame]:
+    """The answers to jobs, in order; what fails with others is tried alone, so that only the cause is refused."""
+    answers: dict[int, frames.Frame] = {}
+    groups: dict[Hashable, list[int]] = {}
+    for number, job in enumerate(jobs):
+        key = number if job["alone"] else job["task"]
+        groups.setdefault(key, []).append(number)
+    for numbers in groups.values():
+        task = tasks[jobs[numbers[0]]["task"]]
+        try:
+            given = task.answer([jobs[number] for number in numbers])
+            answers |= {number: _written(answer) for number, answer in zip(numbers, given, strict=True)}
+        except Exception:
+            answers |= {number: _alone(task, jobs[number]) for number in numbers}
+    return [answers[number] for number in range(len(jobs))]
+
+
+def _alone(task: Task, job: Job) -> frames.Frame:
+    try:
+        return _written(task.answer([job])[0])
+    except InputError as error:
+        return frames.REFUSED, str(error).encode("utf-8", "replace")
+    except Exception:  # a fault of ours must not take the others' answers with it
+        traceback.print_exc(file=sys.stderr)
+        return frames.FAILED, b"the model failed on this text; the log says why"
+
+
+def _written(answer: object) -> frames.Frame:
+    return frames.OK, json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()

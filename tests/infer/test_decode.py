@@ -1,0 +1,142 @@
+"""The beam search finds what trying everything finds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pubmedbert.infer.decode import Blank, Order, Puzzle, search
+from pubmedbert.infer.packs import best
+
+MASK = 0
+
+
+class Oracle:
+    """An engine whose logits are a function of the whole row, and of nothing else."""
+
+    name, width, max_positions, vocab_size = "oracle", 0, 64, 8
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rows = 0
+
+    def hidden(self, rows: Any, where: Any = None, seconds: Any = None) -> Any:
+        raise NotImplementedError
+
+    def logits(self, rows: Sequence[Sequence[int]], where: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.rows += len(rows)
+        scores = [self.at(row, place) for row, places in zip(rows, where, strict=True) for place in places]
+        return np.array(scores, dtype=np.float32)
+
+    def at(self, row: Sequence[int], place: int) -> NDArray[np.float64]:
+        return np.random.default_rng([self.seed, *row, place]).normal(size=self.vocab_size) * 2
+
+
+class Grammar:
+    """Words of a first piece 1-4 and later pieces 4-7, without those of one product."""
+
+    def pieces(self, known: Sequence[int | None], index: int, glued: bool) -> NDArray[np.int64]:
+        return np.arange(4, 8) if index or glued else np.arange(1, 5)
+
+    def accept(self, word: Sequence[int], glued: bool) -> bool:
+        return math.prod(word) != 20
+
+
+Every = Iterator[tuple[float, tuple[tuple[int, ...], ...]]]
+
+
+def everything(engine: Oracle, puzzle: Puzzle, order: Order) -> Every:
+    """Objective and words of every solution, by plain recursion."""
+    words = Grammar()
+
+    def solve(row: list[int], objective: float) -> Every:
+        todo = []
+        for blank in puzzle.blanks:
+            for index, place in enumerate(blank.places):
+                if row[place] == MASK:
+                    logits = engine.at(row, place)
+                    logs = logits - np.log(np.exp(logits).sum())
+                    pieces = words.pieces([], index, blank.glued)
+                    todo.append((max(logs[pieces]), -place, blank, place, pieces, logs))
+        if not todo:
+            yield objective, tuple(tuple(row[place] for place in blank.places) for blank in puzzle.blanks)
+            return
+        _, _, blank, place, pieces, logs = max(todo) if order == "best-first" else todo[0]
+        for piece in pieces.tolist():
+            filled = [*row[:place], piece, *row[place + 1 :]]
+            word = [filled[other] for other in blank.places]
+            if MASK in word or words.accept(word, blank.glued):
+                yield from solve(filled, objective + logs[piece] / len(blank.places))
+
+    return solve(list(puzzle.row), 0.0)
+
+
+@st.composite
+def puzzles(draw: st.DrawFn) -> Puzzle:
+    row = [draw(st.integers(1, 7))]
+    blanks = []
+    pieces = 0
+    for _ in range(draw(st.integers(1, 3))):
+        length = draw(st.integers(1, min(3, 4 - pieces))) if pieces < 4 else 0
+        if length:
+            blanks.append(Blank(tuple(range(len(row), len(row) + length)), draw(st.booleans())))
+            row += [MASK] * length
+            pieces += length
+        row += draw(st.lists(st.integers(1, 7), max_size=2))
+    return Puzzle(tuple(row), tuple(blanks))
+
+
+orders: st.SearchStrategy[Order] = st.sampled_from(["left-to-right", "best-first"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 1000), st.lists(puzzles(), min_size=1, max_size=3), orders)
+def test_a_wide_beam_is_exhaustive(seed: int, alternatives: list[Puzzle], order: Order) -> None:
+    expected = sorted((one for puzzle in alternatives for one in everything(Oracle(seed), puzzle, order)), reverse=True)
+    (found,) = search(Oracle(seed), [alternatives], Grammar(), beam=4**4 * 3, order=order)
+    assert [one.objective for one in found] == pytest.approx([objective for objective, _ in expected], abs=1e-4)
+    assert sorted(one.words for one in found) == sorted(words for _, words in expected)
+    for one in found[:5]:
+        means = [log / len(word) for log, word in zip(one.logs, one.words, strict=True)]
+        assert sum(means) == pytest.approx(one.objective)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1000), puzzles(), puzzles(), orders, st.integers(1, 6))
+def test_a_narrow_beam(seed: int, one: Puzzle, other: Puzzle, order: Order, beam: int) -> None:
+    together = search(Oracle(seed), [[one], [other]], Grammar(), beam=beam, order=order)
+    assert together == [
+        search(Oracle(seed), [[puzzle]], Grammar(), beam=beam, order=order)[0] for puzzle in (one, other)
+    ]
+    for puzzle, found in zip((one, other), together, strict=True):
+        right = {words: objective for objective, words in everything(Oracle(seed), puzzle, order)}
+        assert len(found) <= beam
+        objectives = [solution.objective for solution in found]
+        assert objectives == sorted(objectives, reverse=True)
+        for solution in found:  # perhaps not the best, but scored rightly
+            assert solution.objective == pytest.approx(right[solution.words], abs=1e-4)
+
+
+def test_the_beam_bounds_the_work() -> None:
+    engine = Oracle(0)
+    puzzle = Puzzle((1, *[MASK] * 5), tuple(Blank((place,), glued=False) for place in range(1, 6)))
+    search(engine, [[puzzle]], Grammar(), beam=3)
+    assert engine.rows == 1 + 4 * 3
+
+
+def test_nothing_to_solve() -> None:
+    assert search(Oracle(0), [], Grammar(), beam=3) == []
+    assert search(Oracle(0), [[]], Grammar(), beam=3) == [[]]
+
+
+@given(st.lists(st.integers(-3, 3) | st.integers(-30, 30), min_size=1, max_size=300), st.integers(1, 40))
+def test_the_best_of_some_values(values: list[int], count: int) -> None:
+    found = best(np.array(values, dtype=np.float32), count)
+    assert found.tolist() == sorted(range(len(values)), key=lambda place: (-values[place], place))[:count]

@@ -1,0 +1,66 @@
+"""The application over a model that answers at once, without a process."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+from pubmedbert.serve.app import create_app
+from pubmedbert.serve.connection import timed
+from pubmedbert.serve.limits import Limits
+from pubmedbert.serve.metrics import Metrics
+from pubmedbert.serve.process import Loading
+from pubmedbert.serve.served import ServedModel, Text
+
+
+class Echo(ServedModel):
+    """Answers its texts; "fault" is a fault of the service."""
+
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        super().__init__("echo", Loading(model="echo"), limits, metrics)
+        self.ready = True
+        self.about = {
+            "tasks": ["fill-mask", "feature-extraction"],
+            "engine": "echo",
+            "max_tokens": 64,
+            "pairs": False,
+            "labels": [],
+        }
+
+    async def answer(self, task: str, texts: Sequence[Text], parameters: dict[str, Any]) -> list[bytes]:
+        if texts[0].text == "fault":
+            raise ZeroDivisionError
+        return [b"[]" for _ in texts]
+
+
+def small_app(key: str | None = None, origins: Sequence[str] = (), **limits: Any) -> Any:
+    bounds, metrics = Limits(**limits), Metrics()
+    return create_app([Echo(bounds, metrics)], bounds, metrics, key=key, origins=origins)
+
+
+@contextmanager
+def running(**limits: Any) -> Iterator[tuple[str, int]]:
+    """The application behind real connections, in a thread; yields its address."""
+    bounds = Limits(**limits)
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        small_app(**limits), http=timed(bounds.body_seconds), ws="none", lifespan="off", log_config=None
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield listening.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(20)

@@ -1,0 +1,170 @@
+"""What goes wrong on the way: processes that end, clients that trickle or leave, floods, the end of the service."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+
+from tests.serve.conftest import Service
+from tests.serve.small import running
+
+TEXT = {"inputs": "[MASK] is a drug."}
+QUEUE = 'pubmedbert_queue_texts{model="mask"}'
+
+Start = Callable[..., Any]
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def stopped(service: Service) -> Iterator[psutil.Process]:
+    """The model's process, which does not get on until the end of the block."""
+    (worker,) = service.workers()
+    worker.suspend()
+    try:
+        yield worker
+    finally:
+        if worker.is_running():
+            worker.resume()
+
+
+def connection(service: Service) -> socket.socket:
+    address = urlsplit(service.url)
+    assert address.hostname
+    assert address.port
+    return socket.create_connection((address.hostname, address.port), timeout=30)
+
+
+def waits(service: Service, count: int) -> Callable[[], bool]:
+    return lambda: service.metric(QUEUE) == count
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as made:
+        yield made
+
+
+def test_a_killed_process_is_replaced_and_its_texts_are_computed_again(one: Start, pool: ThreadPoolExecutor) -> None:
+    with one() as service:
+        expected = service.post("/", TEXT).json()
+        with stopped(service) as worker:
+            answers: list[Future[httpx.Response]] = [pool.submit(service.post, "/", TEXT)]
+            until(lambda: "pubmedbert_batch_tokens_count" in httpx.get(f"{service.url}/metrics").text)
+            time.sleep(0.3)
+            answers += [pool.submit(service.post, "/", TEXT) for _ in range(7)]
+            until(waits(service, 7))
+            worker.kill()
+            until(lambda: httpx.get(f"{service.url}/health").status_code == 503)
+        for answer in answers:
+            assert answer.result().json() == expected
+        assert httpx.get(f"{service.url}/health").status_code == 200
+        assert service.metric('pubmedbert_process_restarts_total{model="mask"}') == 1
+
+
+def test_sigterm_drains(one: Start, pool: ThreadPoolExecutor) -> None:
+    with one() as service:
+        expected = service.post("/", TEXT).json()
+        with stopped(service):
+            answers = [pool.submit(service.post, "/", TEXT) for _ in range(6)]
+            until(waits(service, 5))
+            service.process.send_signal(signal.SIGTERM)
+            until(lambda: refused(service))
+            assert service.process.poll() is None
+        assert [answer.result().json() for answer in answers] == [expected] * 6
+        assert service.process.wait(20) == 0
+
+
+def refused(service: Service) -> bool:
+    try:
+        connection(service).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(one: Start, pool: ThreadPoolExecutor) -> None:
+    with one("--queue", 4) as service, stopped(service):
+        waiting = [pool.submit(service.post, "/", TEXT) for _ in range(5)]
+        until(waits(service, 4))
+        response = service.post("/", TEXT)
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert "4 texts wait" in response.json()["error"]
+        assert service.metric('pubmedbert_rejected_total{reason="queue"}') == 1
+        service.workers()[0].resume()
+        assert [answer.result().status_code for answer in waiting] == [200] * 5
+
+
+def test_who_leaves_leaves_the_queue_and_who_waits_too_long_is_told(one: Start, pool: ThreadPoolExecutor) -> None:
+    with one("--timeout", 2) as service, stopped(service):
+        first = pool.submit(service.post, "/", TEXT)
+        until(lambda: service.metric('pubmedbert_batch_tokens_count{model="mask"}') == 1)
+        with connection(service) as client:
+            body = b'{"inputs": ["[MASK] a", "[MASK] b"]}'
+            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            until(waits(service, 2))
+        until(waits(service, 0), 1.5)
+        assert first.result().status_code == 504
+        assert "no answer within 2 s" in first.result().json()["error"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_huge_body_is_refused_before_it_is_read(one: Start, chunked: bool) -> None:
+    with one("--max-body", 50_000) as service:
+        body = b"x" * 60_000
+        with httpx.Client(timeout=30) as client:
+            response = client.post(service.url, content=iter([body[:30_000], body[30_000:]]) if chunked else body)
+            assert response.status_code == 413
+            assert "50,000 bytes" in response.json()["error"]
+            assert client.post(service.url, json=TEXT).status_code == 200
+
+
+def test_a_claimed_length_is_enough_to_be_refused(service: Service) -> None:
+    with connection(service) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_slow_clients_do_not_hold_connections() -> None:
+    with running(body_seconds=0.5) as address:
+        for beginning in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+            with socket.create_connection(address, timeout=10) as client:
+                client.sendall(beginning)
+                began = time.monotonic()
+                assert client.recv(100) == b""
+                assert 0.3 < time.monotonic() - began < 5
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(b"POST /fill-mask HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            assert client.recv(1000).startswith(b"HTTP/1.1 408")
+        with socket.create_connection(address, timeout=10) as client:  # a request, then another that trickles
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(5000).startswith(b"HTTP/1.1 200")
+            client.sendall(b"GET /heal")
+            received = b"x"
+            while received:
+                received = client.recv(5000)
+
+
+def test_noise_is_no_request(service: Service) -> None:
+    for noise in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\x00" * 5000):
+        with connection(service) as client:
+            client.sendall(noise)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(100)[:12] in (b"", b"HTTP/1.1 400")
+    assert service.post("/", TEXT).status_code == 200

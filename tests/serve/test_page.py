@@ -1,0 +1,187 @@
+"""The page in a browser: its answers, the keyboard, both colour schemes, and that it asks nobody else for anything."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.serve.conftest import Service
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, service: Service) -> Iterator[Callable[..., Page]]:
+    """Open the page; at the end nothing was said on the console and no other host was asked."""
+    noise: list[str] = []
+    contexts = []
+
+    def open_page(path: str = "/", url: str = service.url, **options: Any) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: noise.append(message.text))
+        page.on("pageerror", lambda error: noise.append(str(error)))
+        host = urlsplit(url).netloc
+        page.on("request", lambda sent: None if urlsplit(sent.url).netloc == host else noise.append(sent.url))
+        page.goto(url + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [line for line in noise if "status of 400" not in line] == []  # what the browser says of any refusal
+
+
+def shown(page: Page) -> list[tuple[str, str]]:
+    rows = page.locator("tbody tr").all()
+    return [(row.locator("th").inner_text(), row.locator(".score span").inner_text()) for row in rows]
+
+
+def test_compute_shows_what_the_api_answers(opened: Callable[..., Page], service: Service) -> None:
+    page = opened()
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    answer = service.post("/fill-mask", {"inputs": page.get_by_label("Text", exact=True).input_value()}).json()
+    assert shown(page) == [(one["token_str"], f"{one['score']:.3f}") for one in answer]
+    expect(page.get_by_role("status")).to_contain_text(answer[0]["token_str"])
+    widths = page.locator(".track i").evaluate_all("bars => bars.map((bar) => bar.offsetWidth)")
+    assert widths == sorted(widths, reverse=True)
+    page.get_by_text("JSON and curl").click()
+    assert json.loads(page.get_by_label("JSON answer").inner_text()) == answer
+    command = page.get_by_label("curl command").inner_text()
+    words = shlex.split(command.replace("\\\n", " "))
+    run = subprocess.run([*words, "--silent"], capture_output=True, check=True)
+    assert json.loads(run.stdout) == answer
+
+
+def test_targets_count_and_several_masks(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.get_by_role("button", name="The patient was given").click()
+    page.get_by_label("Answers").fill("2")
+    page.get_by_label("Only these words").fill("drug, pain , fever")
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("table")).to_have_count(2)
+    expect(page.locator("caption")).to_have_text(["Mask 1", "Mask 2"])
+    assert {word for word, _ in shown(page)} <= {"drug", "pain", "fever"}
+
+
+def test_the_keyboard_is_enough(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.get_by_role("tab", name="Fill-mask").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Fill-mask")).to_be_focused()
+    text = page.get_by_label("Text", exact=True)
+    text.focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Aspirin eases ")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(text).to_have_value("Aspirin eases [MASK]")
+    expect(text).to_be_focused()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("tbody tr")).to_have_count(5)
+    compute = page.get_by_role("button", name="Compute")
+    compute.focus()
+    assert compute.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
+    page.keyboard.press("Space")
+    expect(page.get_by_role("status")).to_contain_text("Best:")
+    expect(compute).to_be_focused()
+
+
+def test_errors_are_said(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.get_by_label("Text", exact=True).fill("[MASK] " + "a " * 100)
+    page.get_by_role("button", name="Compute").click()
+    expect(page.get_by_role("alert")).to_contain_text("too long")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_have_contrast(opened: Callable[..., Page], scheme: str) -> None:
+    """WCAG AA: 4.5 to 1 for text, 3 to 1 for what bounds a control."""
+    page = opened(color_scheme=scheme)
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    colours = page.evaluate(
+        """names => Object.fromEntries(names.map(name =>
+             [name, getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim()]))""",
+        ["ground", "surface", "text", "quiet", "edge", "accent", "on-accent", "accent-strong", "error"],
+    )
+    assert (luminance(colours["ground"]) < 0.1) == (scheme == "dark")
+    for front, back, least in (
+        *((front, back, 4.5) for front in ("text", "quiet", "accent", "error") for back in ("ground", "surface")),
+        ("on-accent", "accent", 4.5),
+        ("on-accent", "accent-strong", 4.5),
+        ("edge", "surface", 3),
+    ):
+        assert contrast(colours[front], colours[back]) >= least, (front, back)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_phone_does_not_scroll_sideways(opened: Callable[..., Page]) -> None:
+    page = opened(viewport={"width": 360, "height": 740})
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert all(box["height"] < 80 for row in page.locator("tbody tr").all() if (box := row.bounding_box()))
+
+
+def test_every_control_has_a_name(opened: Callable[..., Page]) -> None:
+    page = opened()
+    unnamed = page.evaluate(
+        """() => [...document.querySelectorAll("input, select, textarea, button, pre")]
+             .filter((one) => !(one.labels?.length || one.textContent.trim() || one.ariaLabel)).length"""
+    )
+    assert unnamed == 0
+
+
+def test_the_key_is_asked_for(browser: Browser, one: Callable[..., Any]) -> None:
+    with one(key="abc") as service:
+        page = browser.new_page()
+        page.goto(service.url)
+        page.get_by_label("This service asks for its API key").fill("abc")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Compute").click()
+        expect(page.locator("tbody tr")).to_have_count(5)
+        expect(page.get_by_label("curl command")).to_contain_text("$PUBMEDBERT_API_KEY", use_inner_text=False)
+        page.close()
+
+
+def test_the_documentation_lists_all_operations(opened: Callable[..., Page]) -> None:
+    page = opened("/docs")
+    operations = page.locator(".operation")
+    expect(operations.first).to_be_visible()
+    assert operations.count() >= 10
+    operations.first.locator("summary").click()
+    expect(operations.first).to_contain_text("parameters.top_k")

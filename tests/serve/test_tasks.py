@@ -1,0 +1,129 @@
+"""Answers against transformers' pipelines, and what becomes of a batch with a bad text in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from transformers import pipeline
+
+from pubmedbert.serve import frames
+from pubmedbert.serve.process import Loading
+from pubmedbert.serve.tasks import Loaded, activated, answer_all, load
+
+NOTES = [
+    "Imatinib is given for chronic myeloid leukaemia, and acetylsalicylic acid for pain.",
+    "Hyperphenylalaninaemia (PKU) & co-trimoxazole: a case report.",
+    "x",
+]
+
+
+def job(task: str, text: str, alone: bool = False, **parameters: object) -> Mapping[str, Any]:
+    return {"task": task, "text": text, "pair": None, "parameters": parameters, "alone": alone}
+
+
+def answers(loaded: Loaded, *jobs: Mapping[str, Any]) -> list[Any]:
+    found = answer_all(loaded.tasks, jobs)
+    assert all(status == frames.OK for status, _ in found), found
+    return [json.loads(payload) for _, payload in found]
+
+
+@pytest.fixture(scope="session")
+def loaded(folders: dict[str, Path]) -> dict[str, Loaded]:
+    return {name: load(Loading(model=str(folder))) for name, folder in folders.items()}
+
+
+def same(ours: object, theirs: object) -> bool:
+    """Equal but for the last digits of numbers."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(same(value, theirs[key]) for key, value in ours.items())
+    if isinstance(ours, list) and isinstance(theirs, list):
+        return len(ours) == len(theirs) and all(map(same, ours, theirs))
+    if isinstance(ours, float):
+        return math.isclose(ours, float(theirs), abs_tol=1e-4)  # type: ignore[arg-type]
+    return ours == theirs
+
+
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+def test_token_classification_is_that_of_transformers(
+    strategy: str, folders: dict[str, Path], loaded: dict[str, Loaded]
+) -> None:
+    reference = pipeline("token-classification", model=str(folders["tags"]), aggregation_strategy=strategy)
+    for text in NOTES:
+        (ours,) = answers(loaded["tags"], job("token-classification", text, aggregation_strategy=strategy))
+        assert same(ours, reference(text)), (ours, reference(text))
+    (everything,) = answers(
+        loaded["tags"], job("token-classification", NOTES[0], aggregation_strategy=strategy, ignore_labels=[])
+    )
+    assert same(
+        everything,
+        pipeline("token-classification", model=str(folders["tags"]), aggregation_strategy=strategy, ignore_labels=[])(
+            NOTES[0]
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", ["single", "multi", "regression"])
+@pytest.mark.parametrize("function", [None, "softmax", "sigmoid", "none"])
+def test_text_classification_is_that_of_transformers(
+    name: str, function: str | None, folders: dict[str, Path], loaded: dict[str, Loaded]
+) -> None:
+    reference = pipeline("text-classification", model=str(folders[name]))
+    options: dict[str, Any] = {} if function is None else {"function_to_apply": function}
+    for text in NOTES:
+        (ours,) = answers(loaded[name], job("text-classification", text, **options))
+        assert same(ours, reference(text, top_k=None, **options))
+        (first,) = answers(loaded[name], job("text-classification", text, top_k=1, **options))
+        assert first == ours[:1]
+
+
+def test_states_are_those_of_transformers(folders: dict[str, Path], loaded: dict[str, Loaded]) -> None:
+    reference = pipeline("feature-extraction", model=str(folders["encoder"]))
+    ours = answers(loaded["encoder"], *(job("feature-extraction", text, pooling="none") for text in NOTES))
+    for text, states in zip(NOTES, ours, strict=True):
+        assert np.allclose([states], reference(text), atol=1e-4)
+
+
+def test_one_bad_text_does_not_spoil_the_others(loaded: dict[str, Loaded]) -> None:
+    jobs = [
+        job("fill-mask", "a [MASK]", top_k=3),
+        job("fill-mask", "no mask"),
+        job("feature-extraction", "a"),
+        job("fill-mask", "[MASK] b", top_k=1),
+        job("feature-extraction", "a " * 100),
+        job("fill-mask", "[MASK] b", alone=True, targets=["drug", "acetylsalicylic"]),
+        job("fill-mask", "[MASK] b", alone=True, targets=[""]),
+    ]
+    found = answer_all(loaded["mask"].tasks, jobs)
+    statuses = [status for status, _ in found]
+    refused = frames.REFUSED
+    assert statuses == [frames.OK, refused, frames.OK, frames.OK, refused, frames.OK, refused]
+    first, last = json.loads(found[0][1]), json.loads(found[3][1])
+    assert (len(first), len(last)) == (3, 1)
+    assert first == answers(loaded["mask"], jobs[0])[0]
+    assert {answer["token_str"] for answer in json.loads(found[5][1])} == {"drug", "acetylsalicylic"}
+    assert "too long" in found[4][1].decode()
+
+
+def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def answer(self, jobs: Any) -> Any:
+            if any(job["text"] == "bad" for job in jobs):
+                raise ZeroDivisionError
+            return [job["text"] for job in jobs]
+
+    found = answer_all({"t": Broken()}, [job("t", "good"), job("t", "bad")])
+    assert found[0] == (frames.OK, b'"good"')
+    assert found[1][0] == frames.FAILED
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_extreme_logits_stay_numbers() -> None:
+    logits = np.array([-1e4, 0.0, 1e4])
+    assert activated(logits, "softmax").tolist() == [0, 0, 1]
+    assert activated(logits, "sigmoid").tolist() == [0, 0.5, 1]
