@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.machine import place
 
 VARIANTS = ("trainer", "bucketed", "pubmedbert")
 EXAMPLES = {"ncbi-disease": (192, 32), "hoc": (32, 16)}
@@ -49,7 +48,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder), given.size)
-        print(f"{cpu()}, {os.cpu_count()} cores; {given.size} size, random weights, dropout 0.1, fp32")
+        print(f"{place()}; {given.size} size, random weights, dropout 0.1, fp32")
         for name in given.sets.split(","):
             table(name, [run(variant, name, folder, given) for _ in range(given.rounds) for variant in VARIANTS])
 
@@ -201,13 +200,6 @@ def make_model(folder: Path, size: str) -> None:
     initialise(model, config, 0)
     hf.save(model, folder)
     write_files(tokenizer.pieces, folder)
-
-
-def cpu() -> str:
-    """The processor's name."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.finetune import cpu, make_model
+from benchmarks.finetune import make_model
+from benchmarks.machine import place
 
 VARIANTS = ("pipeline fp32", "stock fp32", "stock int8", "ours fp32", "ours int8")
 SENTENCE = "[MASK] is a tyrosine kinase inhibitor."
@@ -82,7 +83,7 @@ def main() -> None:
     if given.quick:
         given.sizes, given.rounds, given.calls = "tiny", 1, 2
     lines = [line for size in given.sizes.split(",") for line in report(size, given)]
-    head = f"{cpu()}, {os.cpu_count()} cores; medians of {given.rounds} rounds, [least-most]; random weights."
+    head = f"{place()}; medians of {given.rounds} rounds, [least-most]; random weights."
     write("\n".join(["## Fill-mask", "", head, "", *lines]) + "\n", given.out)
 
 
@@ -156,10 +157,10 @@ def prepare(model: Path, size: str) -> None:
     """A model folder with everything the variants read: an int8 form that no one judged, and the standard exports."""
     from benchmarks import stock
 
-    from pubmedbert.infer.converted import convert
     from pubmedbert.infer.engine import INT8_FOLDER, open_engine
-    from pubmedbert.infer.weight_file import matrices
-    from pubmedbert.infer.weights import fingerprint, read_checkpoint
+    from pubmedbert.infer.engines.converted import convert
+    from pubmedbert.infer.engines.weight_file import matrices
+    from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 
     make_model(model, size)
     for precision in ("fp32", "int8"):
@@ -191,7 +192,7 @@ def texts(data: Path | None, model: Path, count: int) -> Iterator[str]:
     """Texts of 20 to 300 word pieces, evenly spread and mixed, with a [MASK] in the middle."""
     import random
 
-    from pubmedbert.infer import gate
+    from pubmedbert.infer.engines import gate
     from pubmedbert.infer.tokenizer import ModelTokenizer
 
     tokenizer = ModelTokenizer(model, 2**31)
@@ -224,10 +225,15 @@ def table(size: str, count: int, results: dict[str, list[dict[str, float]]]) -> 
         cells = []
         for what, (scale, _) in units.items():
             values = [one[what] * scale for one in rounds if what in one]
-            shown = f"{statistics.median(values):.3g} [{min(values):.3g}-{max(values):.3g}]" if values else "-"
-            cells.append(shown)
+            middle = statistics.median(values) if values else 0
+            cells.append(f"{digits(middle)} [{digits(min(values))}-{digits(max(values))}]" if values else "-")
         yield f"| {variant} | " + " | ".join(cells) + " |"
     yield ""
+
+
+def digits(value: float) -> str:
+    """A number with three digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def bars(size: str, results: dict[str, list[dict[str, float]]]) -> Iterator[str]:

@@ -28,7 +28,7 @@ from typing import Any
 import httpx
 import psutil
 from benchmarks import infer
-from benchmarks.finetune import cpu
+from benchmarks.machine import place
 
 NAIVE, FP32, INT8 = "FastAPI + pipeline", "pubmedbert serve, fp32", "pubmedbert serve, int8"
 PREPARE = "import sys, pathlib; from benchmarks import infer; infer.prepare(pathlib.Path(sys.argv[1]), sys.argv[2])"
@@ -84,7 +84,7 @@ def report(given: argparse.Namespace, work: Path) -> Iterator[str]:
         Path(model).mkdir()
         subprocess.run([sys.executable, "-c", PREPARE, model, given.size], check=True)
     kind = "random weights" if given.model is None else given.model
-    yield f"## Service\n\n{cpu()}, {os.cpu_count()} cores; {kind}; {given.clients} clients.\n"
+    yield f"## Service\n\n{place()}; {kind}; {given.clients} clients.\n"
     phases = given.phases.split(",")
     if "load" in phases:
         texts = list(infer.texts(given.data, Path(model), 64))

@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pubmedbert.infer.fill_mask import FillMask as FillMask
-    from pubmedbert.infer.predict import Predictor as Predictor
+    from pubmedbert.infer.labels.predict import Predictor as Predictor
+    from pubmedbert.infer.masks.fill_mask import FillMask as FillMask
 
 __version__ = "0.1.0"
 __all__ = ["FillMask", "Predictor", "__version__"]
 
-_PUBLIC = {"FillMask": "pubmedbert.infer.fill_mask", "Predictor": "pubmedbert.infer.predict"}
+_PUBLIC = {"FillMask": "pubmedbert.infer.masks.fill_mask", "Predictor": "pubmedbert.infer.labels.predict"}
 
 
 def __getattr__(name: str) -> object:

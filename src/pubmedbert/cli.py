@@ -15,7 +15,7 @@ from pubmedbert.model.config import ModelError
 # here import nothing heavy at the top, so that --help answers at once.
 COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "quickstart": ("pubmedbert.sample.quickstart:quickstart", "The whole chain on a built-in sample, in minutes."),
-    "fill-mask": ("pubmedbert.infer.commands:fill_mask", "Fill the [MASK] in a text."),
+    "fill-mask": ("pubmedbert.infer.masks.commands:fill_mask", "Fill the [MASK] in a text."),
     "serve": ("pubmedbert.serve.command:serve", "Serve models over HTTP, with a page."),
     "finetune": (
         "pubmedbert.blurb.commands:finetune",
@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     ),
     "blurb": ("pubmedbert.blurb.commands:blurb", "Fine-tune on all of BLURB and report its score."),
     "compare": ("pubmedbert.blurb.commands:compare", "Whether one fine-tuning run is better than another."),
-    "predict": ("pubmedbert.infer.predict_command:predict", "Label texts or words with a fine-tuned model."),
+    "predict": ("pubmedbert.infer.labels.predict_command:predict", "Label texts or words with a fine-tuned model."),
     "corpus": {
         "add": ("pubmedbert.corpus.commands:add", "Add XML or JSON-lines files to a store."),
         "screen": ("pubmedbert.corpus.commands:screen", "Decide which documents later stages read."),
@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "shards": ("pubmedbert.shards.commands:shards", "Tokenise what was kept into memory-mapped shards."),
     "pretrain": ("pubmedbert.pretrain.commands:pretrain", "Pretrain an encoder from scratch; resumes by itself."),
     "evaluate": ("pubmedbert.pretrain.commands:evaluate", "Held-out loss and accuracy under frozen masks."),
-    "export": ("pubmedbert.infer.export_command:export", "Write a run or model as a Hugging Face folder."),
+    "export": ("pubmedbert.infer.export.export_command:export", "Write a run or model as a Hugging Face folder."),
 }
 GROUPS = {
     "corpus": "PubMed XML and JSON lines to a corpus store.",

@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from pubmedbert.cli import main
-from pubmedbert.infer.fill_mask import FillMask
+from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.pretrain import recipe
 from pubmedbert.sample.facts import facts
 from pubmedbert.sample.quickstart import ask

@@ -8,7 +8,7 @@ import pytest
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.pubtator import Annotation, Document, read_pubtator, tagged, tokenise
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.labels.spans import entities
 
 TEXT = """
 1|t|Aspirin and headache.

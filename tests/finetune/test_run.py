@@ -27,7 +27,7 @@ from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.run import Job, finetune
 from pubmedbert.finetune.score import read_predictions
-from pubmedbert.infer.predict import Predictor
+from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.model.locate import locate
 
 FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0)

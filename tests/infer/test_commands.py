@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from pubmedbert.cli import main
-from pubmedbert.infer import commands
-from pubmedbert.infer.fill_mask import FillMask
-from pubmedbert.infer.show import show
+from pubmedbert.infer.masks import commands
+from pubmedbert.infer.masks.fill_mask import FillMask
+from pubmedbert.infer.masks.show import show
 from tests.infer.test_fill_mask import assert_same
 
 Refused = Callable[..., str]
@@ -182,10 +182,11 @@ def test_a_stream_is_answered_as_it_comes_and_stops_at_a_bad_line(
 def test_the_progress_bar_does_not_swallow_the_answers(padded_vocabulary: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("[MASK] is a\n" * 5)
     ours, theirs = os.openpty()
+    wide = os.environ | {"COLUMNS": "300"}
     code = "from pubmedbert.cli import main; main()"
     tokens = ["fill-mask", "--file", str(tmp_path / "texts.txt"), "--model", str(padded_vocabulary)]
     command = [sys.executable, "-c", code, *tokens]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, check=True, timeout=120, text=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=wide, check=True, timeout=120, text=True)
     os.close(theirs)
     assert len(lines(done.stdout)) == 5
     assert b"texts" in os.read(ours, 65536)
@@ -205,7 +206,7 @@ def test_help_needs_no_torch() -> None:
         "import sys\nfrom pubmedbert.cli import main\n"
         "try:\n    main(['fill-mask', '--help'])\nexcept SystemExit:\n    pass\n"
         "print({'torch', 'huggingface_hub', 'tokenizers', 'numpy'} & sys.modules.keys())\n"
-        "import pubmedbert.infer.fill_mask\n"
+        "import pubmedbert.infer.masks.fill_mask\n"
         "print({'torch', 'huggingface_hub'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pubmedbert.infer.decode import Blank, Order, Puzzle, search
-from pubmedbert.infer.packs import best
+from pubmedbert.infer.masks.decode import Blank, Order, Puzzle, search
+from pubmedbert.infer.masks.packs import best
 
 MASK = 0
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer import engine as engines
-from pubmedbert.infer.converted import convert
 from pubmedbert.infer.engine import Engine, open_encoder, open_engine
-from pubmedbert.infer.weight_file import matrices
-from pubmedbert.infer.weights import fingerprint, read_checkpoint
+from pubmedbert.infer.engines.converted import convert
+from pubmedbert.infer.engines.weight_file import matrices
+from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.locate import BUNDLED
@@ -181,7 +181,7 @@ def test_an_int8_form_that_does_not_belong_is_left_alone(with_int8: Path, harm: 
 
 def test_a_model_is_converted_once(small: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_engine(small).logits([[1, 2, 3]], [[1]])
-    monkeypatch.setattr("pubmedbert.infer.converted.convert", None)
+    monkeypatch.setattr("pubmedbert.infer.engines.converted.convert", None)
     assert np.array_equal(open_engine(small).logits([[1, 2, 3]], [[1]]), first)
     copy = shutil.copytree(small, cache.parent / "copy")
     assert np.array_equal(open_engine(Path(copy)).logits([[1, 2, 3]], [[1]]), first)

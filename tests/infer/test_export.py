@@ -19,8 +19,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
 from pubmedbert.files import sha256
-from pubmedbert.infer.export import export
-from pubmedbert.infer.fill_mask import FillMask
+from pubmedbert.infer.export.export import export
+from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
 from pubmedbert.vocab.folder import build, save

@@ -18,8 +18,8 @@ from transformers import pipeline
 
 import pubmedbert
 from pubmedbert.errors import InputError
-from pubmedbert.infer import packs as module
-from pubmedbert.infer.fill_mask import FillMask
+from pubmedbert.infer.masks import packs as module
+from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
 from tests.infer.conftest import TOKENIZER_FILES, outspoken
 

@@ -11,13 +11,13 @@ import torch
 
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
-from pubmedbert.infer import gate
 from pubmedbert.infer.engine import open_engine
-from pubmedbert.infer.export import export
-from pubmedbert.infer.gate import Agreement, answer, ask, compare
-from pubmedbert.infer.mixed_precision import choose
+from pubmedbert.infer.engines import gate
+from pubmedbert.infer.engines.gate import Agreement, answer, ask, compare
+from pubmedbert.infer.engines.mixed_precision import choose
+from pubmedbert.infer.engines.weights import read_checkpoint
+from pubmedbert.infer.export.export import export
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.weights import read_checkpoint
 from pubmedbert.model import hf
 from pubmedbert.model.attention import SelfAttention
 from pubmedbert.model.locate import BUNDLED
@@ -123,7 +123,7 @@ def test_what_int8_harms_stays_in_fp32(tmp_path: Path) -> None:
 
 
 def test_a_model_that_int8_ruins_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pubmedbert.infer.gate.BAR", 1.01)
+    monkeypatch.setattr("pubmedbert.infer.engines.gate.BAR", 1.01)
     with pytest.raises(InputError) as caught:
         export("bundled", tmp_path / "out", int8=True)
     sentence = str(caught.value)
@@ -144,7 +144,7 @@ def test_a_text_without_int8_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_processor_that_cannot_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pubmedbert.infer.int8_export.exact_int8", lambda: False)
+    monkeypatch.setattr("pubmedbert.infer.export.int8_export.exact_int8", lambda: False)
     with pytest.raises(InputError, match="no VNNI instructions; export on another"):
         export("bundled", tmp_path / "out", int8=True)
     assert not (tmp_path / "out").exists()

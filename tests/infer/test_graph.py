@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pubmedbert.infer.engine import open_engine, open_explorer
-from pubmedbert.infer.graph import build
-from pubmedbert.infer.onnx_engine import Explorer
-from pubmedbert.infer.weight_file import matrices, write_weights
-from pubmedbert.infer.weights import read_checkpoint
+from pubmedbert.infer.engines.graph import build
+from pubmedbert.infer.engines.onnx_engine import Explorer
+from pubmedbert.infer.engines.weight_file import matrices, write_weights
+from pubmedbert.infer.engines.weights import read_checkpoint
 from pubmedbert.model import hf
 from tests.infer.conftest import MINILM
 from tests.model.reference import SMALL, load_theirs, our_model, their_model

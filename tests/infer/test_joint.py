@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.decode import ORDERS, Order
-from pubmedbert.infer.fill_mask import FillMask
-from pubmedbert.infer.masked_text import TextError
+from pubmedbert.infer.masks.decode import ORDERS, Order
+from pubmedbert.infer.masks.fill_mask import FillMask
+from pubmedbert.infer.masks.masked_text import TextError
 from tests.infer.conftest import WORDS
 from tests.infer.test_fill_mask import ours
 from tests.infer.test_pseudo_likelihood import log_probability
@@ -125,7 +125,7 @@ def test_company_changes_nothing(padded_vocabulary: Path, monkeypatch: pytest.Mo
     fill = ours(padded_vocabulary)
     texts = ["a [MASK] b [MASK]", "[MASK]", TEXT, "the [MASK][MASK] is"]
     alone = [fill.fill_jointly([text], pieces=2)[0] for text in texts]
-    monkeypatch.setattr("pubmedbert.infer.packs.PACK_TOKENS", 40)
+    monkeypatch.setattr("pubmedbert.infer.masks.packs.PACK_TOKENS", 40)
     for found, expected in zip(fill.fill_jointly(texts, pieces=2), alone, strict=True):
         assert [one["text"] for one in found] == [one["text"] for one in expected]
         assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], rel=1e-4)

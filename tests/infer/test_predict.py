@@ -17,9 +17,10 @@ from transformers import pipeline
 
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
-from pubmedbert.infer import lines, predict_command
-from pubmedbert.infer.predict import Predictor
-from pubmedbert.infer.rows import RowEncoder, pack
+from pubmedbert.infer import lines
+from pubmedbert.infer.labels import predict_command
+from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.infer.labels.rows import RowEncoder, pack
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
@@ -401,7 +402,7 @@ def test_help_needs_no_torch() -> None:
         "import sys\nfrom pubmedbert.cli import main\n"
         "try:\n    main(['predict', '--help'])\nexcept SystemExit:\n    pass\n"
         "print({'torch', 'huggingface_hub', 'tokenizers', 'numpy'} & sys.modules.keys())\n"
-        "import pubmedbert.infer.rows\n"
+        "import pubmedbert.infer.labels.rows\n"
         "print({'torch', 'huggingface_hub'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)

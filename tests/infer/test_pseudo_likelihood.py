@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.fill_mask import FillMask
-from pubmedbert.infer.pseudo_likelihood import SCORINGS, Scoring
+from pubmedbert.infer.masks.fill_mask import FillMask
+from pubmedbert.infer.masks.pseudo_likelihood import SCORINGS, Scoring
 from tests.infer.conftest import WORDS
 from tests.model.reference import load_theirs
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.quantise import quantise
-from pubmedbert.infer.weight_file import matrices, write_weights
-from pubmedbert.infer.weights import read_checkpoint
+from pubmedbert.infer.engines.quantise import quantise
+from pubmedbert.infer.engines.weight_file import matrices, write_weights
+from pubmedbert.infer.engines.weights import read_checkpoint
 from pubmedbert.model import hf
 from tests.model.reference import SMALL, our_model
 

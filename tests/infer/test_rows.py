@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from transformers import BertTokenizerFast
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.rows import Long, Row, RowEncoder, batches, pack
+from pubmedbert.infer.labels.rows import Long, Row, RowEncoder, batches, pack
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.vocab.folder import build, save
 from tests.infer.conftest import MINILM, WORDS

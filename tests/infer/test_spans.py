@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.spans import SCHEMES, entities, from_scheme, tag_names, to_scheme
+from pubmedbert.infer.labels.spans import SCHEMES, entities, from_scheme, tag_names, to_scheme
 
 ANY_TAG = st.sampled_from(["O", *(f"{letter}-{kind}" for letter in "BIES" for kind in ("X", "Y-Z"))])
 BARE_TAG = st.sampled_from(list("OBIES"))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from pubmedbert.finetune.logits import example_logits
-from pubmedbert.infer.rows import RowEncoder
+from pubmedbert.infer.labels.rows import RowEncoder
+from pubmedbert.infer.labels.tuned import TunedModel
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.tuned import TunedModel
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.tuned_hf import load_tuned
 from tests.infer.tuned_folders import HEADS, tuned_folder

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pubmedbert.files import sha256
-from pubmedbert.infer import weights
-from pubmedbert.infer.weights import fingerprint, read_checkpoint
+from pubmedbert.infer.engines import weights
+from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.head import Head

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pubmedbert.infer.fill_mask import FillMask
-from pubmedbert.infer.predict import Predictor
+from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
 from tests.infer.conftest import MINILM, outspoken
 from tests.infer.tuned_folders import HEADS, tuned_folder

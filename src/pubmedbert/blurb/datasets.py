@@ -13,7 +13,7 @@ from pubmedbert.blurb.readers.relation import Style, check_style
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, Dataset, Example, Labelled, Split, Tagged, Task
 from pubmedbert.finetune.readers import read_conll
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.labels.spans import entities
 
 Group = Literal[
     "NER", "PICO", "Relation extraction", "Sentence similarity", "Document classification", "Question answering"

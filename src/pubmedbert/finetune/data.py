@@ -15,8 +15,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import TOKEN_TASKS, Dataset, Example, Labelled, Tagged, Task
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Answer
-from pubmedbert.infer.rows import Pack, Row, RowEncoder, batches, pack
-from pubmedbert.infer.spans import from_scheme, tag_names, to_scheme
+from pubmedbert.infer.labels.rows import Pack, Row, RowEncoder, batches, pack
+from pubmedbert.infer.labels.spans import from_scheme, tag_names, to_scheme
 from pubmedbert.model.head import POOLINGS, Head
 from pubmedbert.model.tuned import Tuned
 

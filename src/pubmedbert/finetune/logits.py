@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pubmedbert.infer.logits import gather
-from pubmedbert.infer.rows import Row, batches, pack
+from pubmedbert.infer.labels.logits import gather
+from pubmedbert.infer.labels.rows import Row, batches, pack
 from pubmedbert.model.tuned import Tuned
 
 PACK_TOKENS = 1024

@@ -21,7 +21,7 @@ from pubmedbert.finetune.dataset import Dataset, Example, Split, hidden
 from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, mixed, reinitialise
-from pubmedbert.infer.rows import RowEncoder
+from pubmedbert.infer.labels.rows import RowEncoder
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
 from pubmedbert.model.encoder import initialise

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.labels.spans import entities
 
 Gold = Sequence[str] | str | float | tuple[str, ...]
 """Of an example, in gold and predictions alike: tags, a class, a number, or the classes that hold."""

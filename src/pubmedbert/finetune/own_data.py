@@ -14,7 +14,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, Labelled, Split, Tagged, Task
 from pubmedbert.finetune.pubtator import read_pubtator, tagged
 from pubmedbert.finetune.readers import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.labels.spans import entities
 from pubmedbert.infer.tokenizer import valid
 from pubmedbert.settings import read_toml
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 from pubmedbert.corpus.source import open_bytes
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Tagged
-from pubmedbert.infer.spans import entities
+from pubmedbert.infer.labels.spans import entities
 
 RowFormat = Literal["jsonl", "csv", "tsv"]
 ROW_FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Task
-from pubmedbert.infer.spans import SCHEMES
+from pubmedbert.infer.labels.spans import SCHEMES
 from pubmedbert.model.head import POOLINGS
 from pubmedbert.settings import Settings, overrides, read_toml
 

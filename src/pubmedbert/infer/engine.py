@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pubmedbert.infer.converted import Converted
-    from pubmedbert.infer.onnx_engine import Explorer
+    from pubmedbert.infer.engines.converted import Converted
+    from pubmedbert.infer.engines.onnx_engine import Explorer
 
 Precision = Literal["fp32", "int8"]
 Backend = Literal["auto", "onnx", "torch"]
@@ -93,10 +93,10 @@ def open_engine(
         ModelError: the folder holds no BERT with a masked-language-model head.
     """
     if _backend(backend, precision) == "torch":
-        from pubmedbert.infer.torch_engine import TorchEngine
+        from pubmedbert.infer.engines.torch_engine import TorchEngine
 
         return TorchEngine(folder)
-    from pubmedbert.infer.onnx_engine import OnnxEngine
+    from pubmedbert.infer.engines.onnx_engine import OnnxEngine
 
     converted = _converted(folder, precision, "mlm")
     return OnnxEngine(converted, thread_count(threads), one_shot=one_shot)
@@ -118,10 +118,10 @@ def open_encoder(
         ModelError: the folder holds no such model.
     """
     if _backend(backend, precision) == "torch":
-        from pubmedbert.infer import torch_engine
+        from pubmedbert.infer.engines import torch_engine
 
         return torch_engine.open_encoder(folder, part)
-    from pubmedbert.infer.onnx_engine import OnnxEncoder
+    from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
 
     return OnnxEncoder(_converted(folder, precision, part), thread_count(threads), one_shot=one_shot)
 
@@ -129,12 +129,12 @@ def open_encoder(
 def open_explorer(
     folder: Path, *, part: Literal["encoder", "tuned"] = "encoder", threads: int | None = None
 ) -> Explorer:
-    """Open a model to look into, in fp32; see `pubmedbert.infer.onnx_engine.Explorer`.
+    """Open a model to look into, in fp32; see `pubmedbert.infer.engines.onnx_engine.Explorer`.
 
     Raises:
         ModelError: the folder holds no such model.
     """
-    from pubmedbert.infer.onnx_engine import Explorer
+    from pubmedbert.infer.engines.onnx_engine import Explorer
 
     return Explorer(_converted(folder, "fp32", part), thread_count(threads))
 
@@ -149,8 +149,8 @@ def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "
 
 def _converted(folder: Path, precision: Precision | None, part: Literal["mlm", "encoder", "tuned"]) -> Converted:
     """The model as it is to be run: its int8 export, or its fp32 conversion in the cache."""
-    from pubmedbert.infer.converted import open_converted
-    from pubmedbert.infer.weights import fingerprint
+    from pubmedbert.infer.engines.converted import open_converted
+    from pubmedbert.infer.engines.weights import fingerprint
 
     if part == "tuned" and precision == "int8":
         raise InputError("int8 is for models that fill masks; a fine-tuned model is computed in fp32")
@@ -169,8 +169,8 @@ def _cached(folder: Path, mark: str, part: Literal["mlm", "encoder", "tuned"]) -
     import shutil
 
     from pubmedbert.infer.cache import cached
-    from pubmedbert.infer.converted import VERSION, convert, open_converted
-    from pubmedbert.infer.weights import read_checkpoint
+    from pubmedbert.infer.engines.converted import VERSION, convert, open_converted
+    from pubmedbert.infer.engines.weights import read_checkpoint
 
     # A model with and without its vocabulary head is one conversion, which has a graph for each.
     kind: Literal["encoder", "tuned"] = "tuned" if part == "tuned" else "encoder"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pubmedbert.infer.answers import Answer
-    from pubmedbert.infer.fill_mask import FillMask
+    from pubmedbert.infer.masks.answers import Answer
+    from pubmedbert.infer.masks.fill_mask import FillMask
     from pubmedbert.sample.recall import Row
 
 MIN_WORDS = 40
@@ -27,9 +27,9 @@ def quickstart(*, out: Path = Path("quickstart-out")) -> None:
         out: folder for store/, tokenizer/, shards/, run/ and model/, as the single commands make them.
     """
     from pubmedbert.corpus import commands as corpus
-    from pubmedbert.infer.export import export
-    from pubmedbert.infer.fill_mask import FillMask
-    from pubmedbert.infer.show import show
+    from pubmedbert.infer.export.export import export
+    from pubmedbert.infer.masks.fill_mask import FillMask
+    from pubmedbert.infer.masks.show import show
     from pubmedbert.pretrain.commands import pretrain
     from pubmedbert.progress import say
     from pubmedbert.sample.generate import generate

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pubmedbert.infer.predict import Pieces
+    from pubmedbert.infer.labels.predict import Pieces
 
 Write = Callable[[list[str]], str]
 """Pieces to text: what transformers calls `convert_tokens_to_string`."""

@@ -130,7 +130,7 @@ def _endpoint(
         finally:
             answering.cancel()
             leaving.cancel()
-        # As transformers' pipelines have it, and so the hosted API: see `pubmedbert.infer.fill_mask.api_form`.
+        # As transformers' pipelines have it, and so the hosted API: see `pubmedbert.infer.masks.fill_mask.api_form`.
         single = task in _ONE_BARE and (bare or (task == "fill-mask" and len(answers) == 1))
         return Response(answers[0] if single else b"[" + b",".join(answers) + b"]", media_type="application/json")
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
-from pubmedbert.infer.answers import api_form
 from pubmedbert.infer.engine import Encoder, open_encoder, open_engine
-from pubmedbert.infer.fill_mask import FillMask
-from pubmedbert.infer.predict import Predictor
+from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.infer.masks.answers import api_form
+from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.infer.converted import Converted, Output
+from pubmedbert.infer.engines.converted import Converted, Output
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import write_json
-from pubmedbert.infer.converted import convert
 from pubmedbert.infer.engine import INT8_FOLDER, exact_int8, thread_count
-from pubmedbert.infer.gate import ask
-from pubmedbert.infer.mixed_precision import Choice, choose
+from pubmedbert.infer.engines.converted import convert
+from pubmedbert.infer.engines.gate import ask
+from pubmedbert.infer.engines.mixed_precision import Choice, choose
+from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.weights import fingerprint, read_checkpoint
 
 AGREEMENT = "agreement.json"
 """The figures, in the folder of the int8 form."""

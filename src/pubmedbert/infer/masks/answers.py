@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from math import exp
 from typing import TypedDict
 
-from pubmedbert.infer.decode import Solution
-from pubmedbert.infer.masked_text import MaskedText
+from pubmedbert.infer.masks.decode import Solution
+from pubmedbert.infer.masks.masked_text import MaskedText
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.vocab.folder import PREFIX
 

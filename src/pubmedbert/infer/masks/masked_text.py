@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.decode import Blank, Puzzle
+from pubmedbert.infer.masks.decode import Blank, Puzzle
 from pubmedbert.infer.tokenizer import MASK, ModelTokenizer
 
 MOST_SHAPES = 64

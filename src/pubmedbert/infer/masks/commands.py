@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend, Precision
 from pubmedbert.infer.lines import numbered
-from pubmedbert.infer.show import show, show_jointly
+from pubmedbert.infer.masks.show import show, show_jointly
 from pubmedbert.progress import Advance, progress
 
 CHUNK = 256
@@ -90,7 +90,7 @@ def fill_mask(
     options = {"scoring": scoring, "order": order, "beam": beam, "targets": words, "pieces": pieces, "top_k": top_k}
     chosen = {name: value for name, value in options.items() if value is not None}
 
-    from pubmedbert.infer.fill_mask import FillMask
+    from pubmedbert.infer.masks.fill_mask import FillMask
 
     filler = FillMask(model, precision=precision, backend=backend, one_shot=0 < len(given) <= FEW)
     fill: Fill = partial(filler.fill_jointly if joint else filler.fill, **chosen)  # type: ignore[arg-type]
@@ -110,7 +110,7 @@ def fill_mask(
 
 def _fill_lines(file: str, fill: Fill, key: str) -> None:
     """Fill the lines of a file and print them as JSON, a chunk at a time."""
-    from pubmedbert.infer.masked_text import TextError
+    from pubmedbert.infer.masks.masked_text import TextError
 
     name = "standard input" if file == "-" else file
     out = sys.stdout  # a progress bar takes its place while it is shown
@@ -137,7 +137,7 @@ def _progress(name: str) -> AbstractContextManager[Advance]:
 
 
 def _api_form(filled: list[Any], joint: bool) -> object:
-    from pubmedbert.infer.answers import api_form
+    from pubmedbert.infer.masks.answers import api_form
 
     if joint:
         return filled[0] if len(filled) == 1 else filled

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.quantise import quantise
-from pubmedbert.infer.weights import Checkpoint
+from pubmedbert.infer.engines.quantise import quantise
+from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.names import BIAS, DECODER, WORDS
 

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.infer.engine import Engine
-from pubmedbert.infer.masked_text import MaskedText
-from pubmedbert.infer.packs import Asked, log_normaliser, scored
+from pubmedbert.infer.masks.masked_text import MaskedText
+from pubmedbert.infer.masks.packs import Asked, log_normaliser, scored
 from pubmedbert.infer.tokenizer import ModelTokenizer
 
 Scoring = Literal["word-l2r", "original", "l2r"]

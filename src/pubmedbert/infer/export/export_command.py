@@ -33,7 +33,7 @@ def export(
         A file with a sentence in each line to judge int8 by, of the kind the model will be used on; without it,
         general biomedical sentences.
     """
-    from pubmedbert.infer.export import export as run
+    from pubmedbert.infer.export.export import export as run
     from pubmedbert.progress import say
 
     choice = run(source, out, dtype, int8=int8, text=text)

@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.lines import numbered
 
 if TYPE_CHECKING:
-    from pubmedbert.infer.predict import Prediction, Predictor
+    from pubmedbert.infer.labels.predict import Prediction, Predictor
 
 CHUNK = 256
 """Inputs read, predicted and printed at a time."""
@@ -58,7 +58,7 @@ def predict(
     backend
         What computes: onnxruntime, or torch where it alone is installed.
     """
-    from pubmedbert.infer.predict import Predictor
+    from pubmedbert.infer.labels.predict import Predictor
 
     with _opened(file) as stream:
         predictor = Predictor(model, precision=precision, backend=backend)

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.infer.engine import Engine
-from pubmedbert.infer.packs import best, log_normaliser, scored
+from pubmedbert.infer.masks.packs import best, log_normaliser, scored
 
 Order = Literal["left-to-right", "best-first"]
 ORDERS: tuple[Order, ...] = ("left-to-right", "best-first")

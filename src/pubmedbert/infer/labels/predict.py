@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend, Precision
-from pubmedbert.infer.rows import SHORTEST_ROW, Long, RowEncoder
-from pubmedbert.infer.spans import entities, from_scheme
+from pubmedbert.infer.labels.rows import SHORTEST_ROW, Long, RowEncoder
+from pubmedbert.infer.labels.spans import entities, from_scheme
+from pubmedbert.infer.labels.tuned import TunedModel
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.tuned import TunedModel
 from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pubmedbert.infer.answers import Answer, Filling
+    from pubmedbert.infer.masks.answers import Answer, Filling
 
 Row = tuple[float, str, str]
 """Score, words, filled text."""

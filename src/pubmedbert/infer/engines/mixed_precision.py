@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.converted import Converted
-from pubmedbert.infer.gate import BAR, SCORE_BAR, Agreement, Questions, answer, compare
-from pubmedbert.infer.graph import build
-from pubmedbert.infer.onnx_engine import OnnxEngine
-from pubmedbert.infer.weight_file import matrices, write_weights
-from pubmedbert.infer.weights import Checkpoint
+from pubmedbert.infer.engines.converted import Converted
+from pubmedbert.infer.engines.gate import BAR, SCORE_BAR, Agreement, Questions, answer, compare
+from pubmedbert.infer.engines.graph import build
+from pubmedbert.infer.engines.onnx_engine import OnnxEngine
+from pubmedbert.infer.engines.weight_file import matrices, write_weights
+from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.progress import progress
 
 _COST_ROWS = 8  # rows by which a single matrix is judged

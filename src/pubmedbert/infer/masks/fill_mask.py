@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer import decode
-from pubmedbert.infer.answers import Answer, ApiFilled, Filling, answer, api_form, filling
-from pubmedbert.infer.decode import ORDERS, Order
 from pubmedbert.infer.engine import Backend, Engine, Precision, open_engine
-from pubmedbert.infer.masked_text import MaskedText, read_all
-from pubmedbert.infer.packs import best, log_normaliser, scored
-from pubmedbert.infer.pseudo_likelihood import SCORINGS, Scoring, Target, pseudo_log_likelihoods
+from pubmedbert.infer.masks import decode
+from pubmedbert.infer.masks.answers import Answer, ApiFilled, Filling, answer, api_form, filling
+from pubmedbert.infer.masks.decode import ORDERS, Order
+from pubmedbert.infer.masks.masked_text import MaskedText, read_all
+from pubmedbert.infer.masks.packs import best, log_normaliser, scored
+from pubmedbert.infer.masks.pseudo_likelihood import SCORINGS, Scoring, Target, pseudo_log_likelihoods
+from pubmedbert.infer.masks.words import AnyWord, ListedWords
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.words import AnyWord, ListedWords
 from pubmedbert.model.locate import locate
 
 BEAM = 10
@@ -99,8 +99,8 @@ class FillMask:
             top_k: answers for each mask, fewer where there are fewer targets or words.
             targets: the only words to answer, of any number of pieces. Repeated ones count once.
             pieces: search for whole words of 1 to so many pieces, which the model has been trained on as such.
-            scoring: of targets of several pieces; see `pubmedbert.infer.pseudo_likelihood`.
-            beam: width of the search for words; see `pubmedbert.infer.decode`.
+            scoring: of targets of several pieces; see `pubmedbert.infer.masks.pseudo_likelihood`.
+            beam: width of the search for words; see `pubmedbert.infer.masks.decode`.
 
         Returns:
             For each text and each of its masks the answers, the best first; equal scores in the order of their ids.
@@ -138,7 +138,7 @@ class FillMask:
             targets: the only words to fill in.
             pieces: words have 1 to so many; None means 1.
             beam: hypotheses kept after each step, at least `top_k`.
-            order: of filling; see `pubmedbert.infer.decode`, which also says what is maximised.
+            order: of filling; see `pubmedbert.infer.masks.decode`, which also says what is maximised.
 
         Returns:
             For each text its best fillings, the best first.

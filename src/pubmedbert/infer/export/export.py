@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, read_json, write_json, write_text
-from pubmedbert.infer.card import Training, model_card, read_training
 from pubmedbert.infer.engine import INT8_FOLDER
-from pubmedbert.infer.model_folder import DTYPES, write_model
+from pubmedbert.infer.engines.weights import read_checkpoint
+from pubmedbert.infer.export.card import Training, model_card, read_training
+from pubmedbert.infer.export.model_folder import DTYPES, write_model
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.infer.weights import read_checkpoint
 from pubmedbert.model.head import WRITER
 from pubmedbert.model.locate import locate
 from pubmedbert.vocab import folder as vocabulary
 
 if TYPE_CHECKING:
-    from pubmedbert.infer.mixed_precision import Choice
+    from pubmedbert.infer.engines.mixed_precision import Choice
 
 _MODEL_FILES = {"config.json", "model.safetensors"}
 _FILES = _MODEL_FILES | {
@@ -85,7 +85,7 @@ def export(
         write_text(folder / "README.md", card)
         if not int8:
             return None
-        from pubmedbert.infer.int8_export import write_int8
+        from pubmedbert.infer.export.int8_export import write_int8
 
         return write_int8(folder, tokenizer, text)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from pubmedbert.infer.weights import Checkpoint
+from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.model.config import ModelError, config_to_hf
 from pubmedbert.model.head import WRITER
 from pubmedbert.model.names import BIAS, DECODER, DECODER_BIAS

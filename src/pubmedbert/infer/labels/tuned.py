@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.infer.engine import Backend, Encoder, Precision, open_encoder
-from pubmedbert.infer.logits import gather
-from pubmedbert.infer.rows import Row, batches
-from pubmedbert.infer.weights import Checkpoint, read_checkpoint
+from pubmedbert.infer.engines.weights import Checkpoint, read_checkpoint
+from pubmedbert.infer.labels.logits import gather
+from pubmedbert.infer.labels.rows import Row, batches
 from pubmedbert.model.head import Head, read_extra
 
 PACK_TOKENS = 8192

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.infer.rows import Row
+from pubmedbert.infer.labels.rows import Row
 from pubmedbert.model.head import Head
 
 

@@ -1,7 +1,7 @@
 """Whether an int8 model may stand for the fp32 one: how often both give the same answer, and how their scores differ.
 
-Word pieces at some hundreds of places in a text are hidden and asked for; see `pubmedbert.infer.mixed_precision` for
-what becomes of a model that agrees too seldom.
+Word pieces at some hundreds of places in a text are hidden and asked for; `pubmedbert.infer.engines.mixed_precision`
+has what becomes of a model that agrees too seldom.
 """
 
 from __future__ import annotations

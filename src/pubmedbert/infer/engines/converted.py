@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, sha256, write_json
-from pubmedbert.infer.weights import Checkpoint
+from pubmedbert.infer.engines.weights import Checkpoint
 
 VERSION = 1
 """Of graphs and manifest; another one is made anew."""
@@ -56,8 +56,8 @@ def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collec
         InputError: a weight to be rounded is not finite.
         OSError: the disk is full.
     """
-    from pubmedbert.infer.graph import build
-    from pubmedbert.infer.weight_file import write_weights
+    from pubmedbert.infer.engines.graph import build
+    from pubmedbert.infer.engines.weight_file import write_weights
 
     weights = write_weights(checkpoint, folder / _WEIGHTS, int8)
     outputs: list[Output] = ["hidden"]

@@ -1,0 +1,1 @@
+"""A run or a model as a folder that others load."""

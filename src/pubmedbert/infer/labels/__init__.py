@@ -1,0 +1,1 @@
+"""What fine-tuned models say: rows and windows, spans of entities, classes of texts."""

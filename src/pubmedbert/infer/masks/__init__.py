@@ -1,0 +1,1 @@
+"""Filling masks: single pieces, words of several pieces, named targets, and several masks together."""
