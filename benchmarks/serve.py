@@ -6,8 +6,9 @@ Three phases. `load`: as many clients as said, each with one request at a time, 
 [MASK]; the servers run side by side and are asked in turns, round after round. Every answer is compared with that of
 the same server to the same request alone. `faults`: good clients beside slow ones, aborted requests, huge bodies, bad
 UTF-8 and a model process that is killed again and again. `schema`: schemathesis against the OpenAPI description.
-The model has base size and random weights, and int8 is not judged before it is used: speed is measured here, not
-quality; --model names another. Needs the `dev` extra.
+The model has base size and random weights, sharpened so that answers differ, and int8 is not judged before it is used:
+speed is measured here, not quality; --model names another. What our servers lose, mix up or answer otherwise than
+alone is told on standard error, and the exit code is 1. Needs the `dev` extra.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ import httpx
 import psutil
 from benchmarks import infer
 from benchmarks.machine import place
+from benchmarks.page import put
 
 NAIVE, FP32, INT8 = "FastAPI + pipeline", "pubmedbert serve, fp32", "pubmedbert serve, int8"
-PREPARE = "import sys, pathlib; from benchmarks import infer; infer.prepare(pathlib.Path(sys.argv[1]), sys.argv[2])"
-"""In a process of its own, as it imports torch."""
 BAR = 3.0
 """How many times the answers of the plain server ours must give."""
-OPENING, CLOSING = "<!-- serve: begin -->\n", "<!-- serve: end -->\n"
+SPREAD = 3.0
+"""Standard deviation of the logits of a sharpened model: its best words have some hundredths of the probability."""
+START = 120.0
+"""Seconds that a server may take to start, or to start again."""
 
 
 def main() -> None:
@@ -47,16 +50,47 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="of load on each server, in all rounds")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--phases", default="load,faults,schema")
     parser.add_argument("--out", type=Path, help="page whose part on the service is replaced; without it, print")
     parser.add_argument("--naive", nargs=2, metavar=("MODEL", "PORT"), help=argparse.SUPPRESS)
+    parser.add_argument("--prepare", nargs=2, metavar=("MODEL", "SIZE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.naive:
         naive(*given.naive)
         return
+    if given.prepare:
+        prepare(Path(given.prepare[0]), given.prepare[1])
+        return
+    troubles: list[str] = []
     with tempfile.TemporaryDirectory() as work:
-        lines = list(report(given, Path(work)))
-    write("\n".join(lines) + "\n", given.out)
+        lines = list(report(given, Path(work), troubles))
+    put("\n".join(lines) + "\n", given.out, "serve")
+    if troubles:
+        sys.exit("\n".join(troubles))
+
+
+def prepare(model: Path, size: str) -> None:
+    """A model of random weights, sharpened, with an int8 verdict that no one reached. It imports torch."""
+    from math import sqrt
+
+    import numpy as np
+    from benchmarks.finetune import make_model
+    from safetensors.numpy import load_file, save_file
+
+    from pubmedbert.infer.engines.verdict import write_verdict
+    from pubmedbert.infer.engines.weight_file import matrices
+    from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
+
+    make_model(model, size)
+    config = read_checkpoint(model, "mlm").config
+    weights = model / "model.safetensors"
+    tensors = load_file(weights)
+    for name, tensor in tensors.items():
+        if tensor.shape == (config.vocab_size, config.width):
+            tensors[name] = tensor * np.float32(SPREAD / (tensor.std() * sqrt(config.width)))
+    save_file(tensors, weights, {"format": "pt"})
+    write_verdict(model, fingerprint(model), {}, frozenset(matrices(config, vocabulary=True)))
 
 
 def naive(model: str, port: str) -> None:
@@ -75,30 +109,30 @@ def naive(model: str, port: str) -> None:
     uvicorn.run(app, port=int(port), log_level="warning")
 
 
-def report(given: argparse.Namespace, work: Path) -> Iterator[str]:
-    """Run the phases; yield the lines of the page."""
+def report(given: argparse.Namespace, work: Path, troubles: list[str]) -> Iterator[str]:
+    """Run the phases; yield the lines of the page, and add what must not be to `troubles`."""
     os.environ["PUBMEDBERT_CACHE"] = str(work / "cache")
     model = given.model
     if model is None:
         model = str(work / "model")
         Path(model).mkdir()
-        subprocess.run([sys.executable, "-c", PREPARE, model, given.size], check=True)
-    kind = "random weights" if given.model is None else given.model
+        subprocess.run([sys.executable, "-m", "benchmarks.serve", "--prepare", model, given.size], check=True)
+    kind = "sharpened random weights" if given.model is None else given.model
     yield f"## Service\n\n{place()}; {kind}; {given.clients} clients.\n"
     phases = given.phases.split(",")
     if "load" in phases:
-        texts = list(infer.texts(given.data, Path(model), 64))
+        texts = list(infer.texts(given.data, Path(model), given.texts))
         (work / "texts.json").write_text(json.dumps(texts))
-        yield from load(given, model, texts, work)
+        yield from load(given, model, texts, work, troubles)
     if "faults" in phases:
         with ours(model, "fp32") as (url, process):
-            yield from faults(given, url, process, work)
+            yield from faults(given, url, process, work, troubles)
     if "schema" in phases:
         with ours(model, "fp32") as (url, _):
-            yield from schema(url, 10 if given.seconds < 60 else 100)
+            yield from schema(url, 10 if given.seconds < 60 else 100, troubles)
 
 
-def load(given: argparse.Namespace, model: str, texts: list[str], work: Path) -> Iterator[str]:
+def load(given: argparse.Namespace, model: str, texts: list[str], work: Path, troubles: list[str]) -> Iterator[str]:
     """The phase of many clients: the servers in turns."""
     with ExitStack() as stack:
         urls = {
@@ -106,8 +140,9 @@ def load(given: argparse.Namespace, model: str, texts: list[str], work: Path) ->
             FP32: stack.enter_context(ours(model, "fp32"))[0],
             INT8: stack.enter_context(ours(model, "int8"))[0],
         }
-        for name, url in urls.items():
-            (work / f"{name}.json").write_text(json.dumps([alone(url, text) for text in texts]))
+        single = {name: [alone(url, text) for text in texts] for name, url in urls.items()}
+        for name, answers in single.items():
+            (work / f"{name}.json").write_text(json.dumps(answers))
         results: dict[str, list[dict[str, Any]]] = {name: [] for name in urls}
         for round_ in range(given.rounds):
             for name, url in urls.items():
@@ -120,16 +155,34 @@ def load(given: argparse.Namespace, model: str, texts: list[str], work: Path) ->
     for name, rounds in results.items():
         ratio = rates[name] / rates[NAIVE] if rates[NAIVE] else float("inf")
         judged = ", ".join(f"{count:,} {kind}" for kind, count in totals(rounds).items())
+        if name != NAIVE and [*totals(rounds)] != ["equal"]:
+            troubles.append(f"{name}, load: {judged}")
         error = max(one["error"] for one in rounds)
         yield (
             f"| {name} | {sum(one['answers'] for one in rounds):,} | {rates[name]:.1f} | {ratio:.1f}× "
             f"| {max(one['p50'] for one in rounds):.2f} | {max(one['p99'] for one in rounds):.2f} "
             f"| {judged}; largest difference of a score {error:.1e} |"
         )
-    yield f"\np50 and p99 are those of the worst of {given.rounds} rounds. Bar: {BAR:g}× (int8).\n"
+    yield f"\np50 and p99 are those of the worst of {given.rounds} rounds. Bar: {BAR:g}× (int8)."
+    yield agreement(single[INT8], single[FP32]) + "\n"
 
 
-def faults(given: argparse.Namespace, url: str, process: subprocess.Popen[bytes], work: Path) -> Iterator[str]:
+def agreement(int8: list[Any], fp32: list[Any]) -> str:
+    """How the answers of the two are alike, each text alone."""
+    same = sum(one[0]["token"] == other[0]["token"] for one, other in zip(int8, fp32, strict=True))
+    errors = [0.0]
+    for one, other in zip(int8, fp32, strict=True):
+        scores = {answer["token"]: answer["score"] for answer in other}
+        errors += [abs(answer["score"] - scores[answer["token"]]) for answer in one if answer["token"] in scores]
+    return (
+        f"int8, not judged, has the best word of fp32 for {same} of {len(fp32)} texts; "
+        f"scores of the ten best differ by at most {max(errors):.1e}."
+    )
+
+
+def faults(
+    given: argparse.Namespace, url: str, process: subprocess.Popen[bytes], work: Path, troubles: list[str]
+) -> Iterator[str]:
     """The phase of bad clients and killed processes, beside good clients who must not notice."""
     texts = ["[MASK] is a tyrosine kinase inhibitor.", "Aspirin eases [MASK] and [MASK].".replace(" and [MASK]", "")]
     (work / "few.json").write_text(json.dumps(texts))
@@ -148,10 +201,23 @@ def faults(given: argparse.Namespace, url: str, process: subprocess.Popen[bytes]
     told = "; ".join(f"{kind}: {', '.join(map(str, kinds))}" for kind, kinds in finished(bad).items())
     judged = ", ".join(f"{count:,} {kind}" for kind, count in found["counts"].items())
     yield f"Faults: beside them, good clients had {judged}, p99 {found['p99']:.2f} s; {killed} model processes killed."
-    yield f"Bad clients were answered: {told}. Afterwards: {httpx.get(f'{url}/health').json()['status']}.\n"
+    state = health(url)
+    yield f"Bad clients were answered: {told}. Afterwards: {state}.\n"
+    if [*found["counts"]] != ["equal"]:
+        troubles.append(f"faults: {judged}")
+    if state != "ready":
+        troubles.append(f"faults: the service is {state} afterwards")
 
 
-def schema(url: str, examples: int) -> Iterator[str]:
+def health(url: str) -> str:
+    """What /health says, once it says that all is well or the last process has had its time to start again."""
+    end = time.monotonic() + START
+    while (state := httpx.get(f"{url}/health").json()["status"]) != "ready" and time.monotonic() < end:
+        time.sleep(0.2)
+    return str(state)
+
+
+def schema(url: str, examples: int, troubles: list[str]) -> Iterator[str]:
     """The phase of schemathesis."""
     program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--checks", "not_a_server_error,response_schema_conformance", "--max-examples", str(examples)]
@@ -159,7 +225,7 @@ def schema(url: str, examples: int) -> Iterator[str]:
         [program, "run", f"{url}/openapi.json", *options], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        print(done.stdout[-5000:], file=sys.stderr)
+        troubles.append(f"schema: {done.stdout[-5000:]}")
     lines = httpx.get(f"{url}/metrics").text.splitlines()
     counted = [line for line in lines if line.startswith("pubmedbert_requests_total")]
     total = sum(float(line.split()[-1]) for line in counted)
@@ -205,10 +271,12 @@ def ours(model: str, precision: str) -> Iterator[tuple[str, subprocess.Popen[byt
     """`pubmedbert serve`; yields its address and process."""
     program = str(Path(sys.executable).with_name("pubmedbert"))
     options = ["--model", f"model={model}", "--precision", precision, "--port", "0", "--timeout", "600"]
-    with tempfile.TemporaryFile("w+b") as log, subprocess.Popen([program, "serve", *options], stderr=log) as process:
+    end = time.monotonic() + START
+    # Appended to: what is read here must not move the place where the service writes.
+    with tempfile.TemporaryFile("a+b") as log, subprocess.Popen([program, "serve", *options], stderr=log) as process:
         try:
             while not (ready := [line for line in lines(log) if line.get("message") == "ready"]):
-                if process.poll() is not None:
+                if process.poll() is not None or time.monotonic() > end:
                     sys.exit("the service did not start")
                 time.sleep(0.1)
             yield ready[0]["url"], process
@@ -234,27 +302,21 @@ def plain(model: str) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
-            while process.poll() is None:
-                try:
-                    httpx.get(f"{url}/openapi.json")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.2)
+            end = time.monotonic() + START
+            while not _answers(f"{url}/openapi.json"):
+                if process.poll() is not None or time.monotonic() > end:
+                    sys.exit("the plain server did not start")
+                time.sleep(0.2)
             yield url
         finally:
             process.kill()
 
 
-def write(text: str, page: Path | None) -> None:
-    """Print the part of the page, or put it in its place there."""
-    if page is None:
-        print(text)
-        return
-    old = page.read_text(encoding="utf-8") if page.exists() else "# Benchmarks\n\n"
-    if OPENING not in old:
-        old += f"\n{OPENING}{CLOSING}"
-    before, rest = old.split(OPENING)
-    page.write_text(before + OPENING + text + CLOSING + rest.split(CLOSING)[1], encoding="utf-8")
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ from pathlib import Path
 from pubmedbert.errors import InputError
 
 
+class WriteError(InputError):
+    """The disk is full, or a place on it can't be written."""
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` when the block ends well, delete it otherwise.
@@ -156,7 +160,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _sweep(path: Path) -> None:

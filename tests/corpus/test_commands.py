@@ -65,8 +65,15 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     said = capsys.readouterr().err
     assert "biosses: 1 of 2 dev and test texts are in 1 documents; 1 more are too short to tell" in said
     assert "2 documents kept" in said
+    assert f"hoc: dev is not compared, {blurb / 'HoC' / 'dev.tsv'} is missing" in said
+    assert "biosses: dev" not in said
     run("corpus", "screen", "--store", store, "--exclude-blurb", blurb)
-    assert "nothing to do" in capsys.readouterr().err
+    again = capsys.readouterr().err
+    assert "nothing to do" in again
+    assert "biosses: 1 of 2 dev and test texts are in 1 documents" in again
+    run("corpus", "report", "--store", store, "--json")
+    counts = json.loads(capsys.readouterr().out)["screen"]["held_out"]
+    assert counts == {"biosses": {"texts": 3, "judged": 2, "found": 1, "documents": 1}}
     refused = fails(capsys, "corpus", "screen", "--store", store, "--exclude-blurb", data)
     assert "holds no dev or test file of a BLURB data set" in refused
     run("corpus", "screen", "--store", store, "--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)

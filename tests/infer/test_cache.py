@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
+from pubmedbert.files import sha256
 from pubmedbert.infer import cache
 from pubmedbert.infer.cache import cached
 
@@ -21,6 +22,32 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     cache._temporary_root.cache_clear()
     yield tmp_path / "cache"
     cache._temporary_root.cache_clear()
+
+
+def test_what_cannot_be_read_is_not_blamed_on_the_cache(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[Path] = []
+
+    def make(folder: Path) -> None:
+        tries.append(folder)
+        sha256(tmp_path / "nothing")
+
+    with pytest.raises(InputError, match="cannot read"):
+        cached("a", make)
+    assert len(tries) == 1
+    assert "cache cannot be written" not in capsys.readouterr().err
+
+
+def test_what_is_not_intact_is_made_anew(root: Path) -> None:
+    def whole(folder: Path) -> bool:
+        return (folder / "file").exists()
+
+    made: list[str] = []
+    (root / "a").mkdir(parents=True)
+    for _ in range(2):
+        assert (cached("a", write("whole", made), whole) / "file").read_text() == "whole"
+    assert made == ["whole"]
 
 
 def write(text: str, made: list[str] | None = None) -> Callable[[Path], None]:

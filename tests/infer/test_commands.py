@@ -43,6 +43,15 @@ def test_targets(padded_vocabulary: Path, capsys: pytest.CaptureFixture[str]) ->
     tokens = ("fill-mask", "the [MASK]", "--model", padded_vocabulary, "--targets", "Kinase, imatinib,,", "--json")
     answers = json.loads(output(capsys, *tokens))
     assert {answer["token_str"] for answer in answers} == {"kinase", "imatinib"}
+    tokens = ("fill-mask", "the [MASK]", "--model", padded_vocabulary, "--targets", '"a,b", kinase', "--json")
+    answers = json.loads(output(capsys, *tokens))
+    assert {answer["token_str"] for answer in answers} == {"a, b", "kinase"}
+
+
+def test_an_option_that_does_not_exist_is_told_before_the_model_is_read(refused: Refused, tmp_path: Path) -> None:
+    assert refused("fill-mask", "a [MASK]", "--topk", "3", "--model", tmp_path / "none").startswith(
+        "there is no option --topk"
+    )
 
 
 def test_lines_where_there_is_no_terminal(padded_vocabulary: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +119,11 @@ def test_standard_input_that_cannot_be_filled(
         (["[MASK]", "--json", "--jsonl"], "exclude each other; choose one"),
         (["[MASK]", "--file", "-"], "named both by --file and by arguments"),
         (["--file", "no/such/file"], "no/such/file: No such file"),
-        (["[MASK]", "--no-such-option"], "'--no-such-option' has no [MASK]"),
+        (["[MASK]", "--no-such-option"], "there is no option --no-such-option; see pubmedbert fill-mask --help"),
+        (["[MASK]", "--topk=3"], "there is no option --topk; see"),
+        (["[MASK]", "--targets", "1,2-dichloroethane"], "the comma in '1,2' of --targets may be part of a word"),
+        (["[MASK]", "--targets", 'a,"b'], "--targets must be words separated by commas"),
+        (["[MASK]", "--targets", "[SEP]", "--joint"], "the target [SEP] is no word"),
     ],
 )
 def test_bad_input_is_one_sentence(padded_vocabulary: Path, refused: Refused, tokens: list[str], match: str) -> None:

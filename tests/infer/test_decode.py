@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pubmedbert.infer.masks import decode
 from pubmedbert.infer.masks.decode import Blank, Order, Puzzle, search
 from pubmedbert.infer.masks.packs import best
 
@@ -129,6 +131,20 @@ def test_the_beam_bounds_the_work() -> None:
     puzzle = Puzzle((1, *[MASK] * 5), tuple(Blank((place,), glued=False) for place in range(1, 6)))
     search(engine, [[puzzle]], Grammar(), beam=3)
     assert engine.rows == 1 + 4 * 3
+
+
+def test_a_wide_beam_makes_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what each hypothesis could go on with, no more is made than the beam takes; puzzles come in groups."""
+    made = Mock(side_effect=decode._Step)
+    monkeypatch.setattr(decode, "_Step", made)
+    puzzle = Puzzle((1, *[MASK] * 4), tuple(Blank((place,), glued=False) for place in range(1, 5)))
+    search(Oracle(0), [[puzzle] * 20], Grammar(), beam=8)
+    assert made.call_count <= 20 * 4 * (8 + 8 + 1)
+    solve = Mock(side_effect=decode._solve)
+    monkeypatch.setattr(decode, "_solve", solve)
+    monkeypatch.setattr(decode, "_AT_ONCE", 50)
+    search(Oracle(0), [[puzzle] * 7, [puzzle] * 13], Grammar(), beam=8)
+    assert [len(call.args[1]) for call in solve.call_args_list] == [6, 6, 6, 2]
 
 
 def test_nothing_to_solve() -> None:

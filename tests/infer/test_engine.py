@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer import engine as engines
 from pubmedbert.infer.engine import Engine, open_encoder, open_engine
 from pubmedbert.infer.engines.converted import convert
+from pubmedbert.infer.engines.verdict import write_verdict
 from pubmedbert.infer.engines.weight_file import matrices
 from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.model import hf
@@ -51,11 +53,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def with_int8(tmp_path: Path) -> Path:
-    """A model folder with an int8 form that no one judged."""
+    """A model folder that may be used in int8, though no one judged it."""
     hf.save(outspoken(120), tmp_path)
-    checkpoint = read_checkpoint(tmp_path, "mlm")
-    (tmp_path / "onnx").mkdir()
-    convert(checkpoint, tmp_path / "onnx", fingerprint(tmp_path), matrices(checkpoint.config, vocabulary=True))
+    names = matrices(read_checkpoint(tmp_path, "mlm").config, vocabulary=True)
+    write_verdict(tmp_path, fingerprint(tmp_path), {}, frozenset(names))
     return tmp_path
 
 
@@ -134,8 +135,9 @@ def test_int8_is_near_and_does_not_depend_on_other_rows(with_int8: Path) -> None
     alone = np.concatenate([rounded.logits([row], [places]) for row, places in zip(rows, where, strict=True)])
     assert np.array_equal(rounded.logits(rows, where), alone)
     assert np.array_equal(open_engine(with_int8, one_shot=True).logits(rows, where), alone)
-    states = open_encoder(with_int8).hidden(rows[:1])
-    assert np.abs(states[0] - open_encoder(with_int8, precision="fp32").hidden(rows[:1])[0]).max() < 0.2
+    assert open_encoder(with_int8).name == "onnx fp32"  # states were not judged
+    states = open_encoder(with_int8, precision="int8").hidden(rows[:1])
+    assert 0 < np.abs(states[0] - open_encoder(with_int8).hidden(rows[:1])[0]).max() < 0.2
 
 
 def test_threads_may_share_an_engine(with_int8: Path) -> None:
@@ -153,30 +155,72 @@ def test_which_precision_is_used(with_int8: Path, small: Path, monkeypatch: pyte
         open_engine(small, precision="int8")
     with pytest.raises(InputError, match="torch computes fp32 only"):
         open_engine(small, precision="int8", backend="torch")
+    with pytest.raises(InputError, match="backend must be one of auto, onnx, torch, not 'openvino'"):
+        open_engine(small, backend="openvino")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="precision must be one of fp32, int8, not 'INT8'"):
+        open_encoder(small, precision="INT8")  # type: ignore[arg-type]
     monkeypatch.setattr(engines, "exact_int8", lambda: False)
     assert open_engine(with_int8).name == "onnx fp32"
     with pytest.raises(InputError, match="no VNNI instructions"):
         open_engine(with_int8, precision="int8")
 
 
-@pytest.mark.parametrize("harm", ["weights", "short", "graph", "manifest"])
-def test_an_int8_form_that_does_not_belong_is_left_alone(with_int8: Path, harm: str) -> None:
-    form = with_int8 / "onnx"
+@pytest.mark.parametrize("harm", ["weights", "version", "nothing"])
+def test_a_verdict_that_does_not_belong_is_left_alone(with_int8: Path, harm: str) -> None:
+    file = with_int8 / "int8.json"
     if harm == "weights":
         model = hf.load(with_int8)
-        hf.save(model, with_int8)
         model.encoder.embeddings.words.weight.data[3] += 1
         hf.save(model, with_int8)
-    elif harm == "short":
-        os.truncate(form / "weights.bin", 4096)
-    elif harm == "graph":
-        (form / "logits.onnx").write_bytes(b"")
     else:
-        values = json.loads((form / "manifest.json").read_text())
-        (form / "manifest.json").write_text(json.dumps(values | {"graphs": {"../../evil": "0"}}))
+        values = json.loads(file.read_text())
+        changed: dict[str, object] = {"version": 0} if harm == "version" else {"int8_matrices": []}
+        file.write_text(json.dumps(values | changed))
     assert open_engine(with_int8).name == "onnx fp32"
-    with pytest.raises(InputError, match="is damaged, of another version of pubmedbert, or of other weights"):
+    with pytest.raises(InputError, match=r"int8\.json is of another version of pubmedbert, or of other weights"):
         open_engine(with_int8, precision="int8")
+
+
+def test_verdicts_that_are_damaged(with_int8: Path) -> None:
+    file = with_int8 / "int8.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"int8_matrices": ["../../evil"]}))
+    with pytest.raises(InputError, match=r"has no matrix '\.\./\.\./evil' that could be rounded"):
+        open_engine(with_int8)
+    file.write_text("{")
+    with pytest.raises(InputError, match=r"int8\.json is not JSON"):
+        open_engine(with_int8)
+
+
+def test_a_model_replaced_in_place_mixes_with_no_other(with_int8: Path) -> None:
+    """The second way to run is opened after the folder holds another model: it still runs the first."""
+    rows, where = [[1, 2, 3], [4, 5, 6]], [[1], [1]]
+    whole = open_engine(with_int8, precision="int8", threads=2).logits(rows, where)
+    engine = open_engine(with_int8, precision="int8", threads=2)
+    assert np.array_equal(engine.logits(rows[:1], where[:1]), whole[:1])
+    model = hf.load(with_int8)
+    model.encoder.embeddings.words.weight.data *= 2
+    hf.save(model, with_int8)
+    names = matrices(read_checkpoint(with_int8, "mlm").config, vocabulary=True)
+    write_verdict(with_int8, fingerprint(with_int8), {}, frozenset(names))
+    assert np.array_equal(engine.logits(rows, where), whole)
+    assert not np.array_equal(open_engine(with_int8).logits(rows, where), whole)
+
+
+def test_a_model_replaced_while_it_is_converted(
+    small: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(small, tmp_path / "model"))
+
+    def converted(*arguments: Any) -> None:
+        real(*arguments)
+        (folder / "config.json").write_text((small / "config.json").read_text().replace("1e-12", "1e-6"))
+
+    real = convert
+    monkeypatch.setattr("pubmedbert.infer.engines.converted.convert", converted)
+    with pytest.raises(InputError, match="was replaced while it was read; try again"):
+        open_engine(folder)
+    assert [path.name for path in cache.iterdir()] == ["locks"]
 
 
 def test_a_model_is_converted_once(small: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

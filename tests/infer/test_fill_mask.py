@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
 import pubmedbert
@@ -226,3 +227,14 @@ def test_tokenizers_that_do_not_fit(padded_vocabulary: Path, tmp_path: Path) -> 
     (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n")
     with pytest.raises(InputError, match=r"lacks \[MASK\]"):
         FillMask(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_of_no_numbers(padded_vocabulary: Path, tmp_path: Path, value: float) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(padded_vocabulary, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.LayerNorm.bias"][0] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(InputError, match="scores are no finite numbers: its weights are damaged"):
+        FillMask(folder)("a [MASK]")

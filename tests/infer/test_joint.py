@@ -91,6 +91,8 @@ def test_a_mask_that_touches_a_word_continues_it(padded_vocabulary: Path) -> Non
         ("b[MASK] is", [True]),
         ("[MASK][MASK] is", [False, True]),
         ("b [MASK] is, ([MASK])", [False] * 2),
+        ("a\u0301[MASK] b-[MASK]", [True, False]),  # an accent is part of its letter
+        ("药[MASK] [MASK]药", [False, False]),  # a Chinese character is a word by itself
     ]:
         for filling in fill.fill_jointly([text])[0]:
             assert [word["token_str"].startswith("##") for word in filling["words"]] == glued

@@ -342,6 +342,7 @@ def test_nothing_in_nothing_out(
         ("single", "a.jsonl", b'{"text": "a", "text_b": 2}', 'line 1: "text_b" must hold strings, not 2'),
         ("tags", "a.jsonl", b'{"text": "a", "text_b": "b"}', "line 1: this model tags one text at a time"),
         ("tags", "a.jsonl", b'{"text": "\\ud800"}', 'line 1: "text" holds half of a surrogate pair'),
+        ("tags", "a.jsonl", b'{"id": ["\\ud800"], "text": "a"}', 'line 1: "id" holds half of a surrogate pair'),
         ("tags", "a.txt", b"a\n\xff", "a.txt, line 2: byte 1 is not UTF-8"),
         ("tags", "a.conll", b"a O\n\tO", "a.conll, line 2: the first column, the token, is empty"),
         ("single", "a.tsv", b"a\tO", "a.tsv holds words, but this model classifies texts"),

@@ -82,6 +82,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     ],
     "half a head": lambda folder: change(folder, cls__predictions__bias=None),
     "a wrong decoder": lambda folder: change(folder, cls__predictions__decoder__weight=torch.ones(7, 32)),
+    "a weight twice": lambda folder: change(folder, bert__embeddings__LayerNorm__gamma=torch.ones(32)),
     "an odd kind": lambda folder: change(folder, bert__extra=torch.ones(2).to(torch.float8_e4m3fn)),
 }
 

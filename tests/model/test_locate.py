@@ -21,7 +21,12 @@ from pubmedbert.model.locate import locate
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BASE = "BiomedNLP-BiomedBERT-base-uncased-abstract"
 PICKLED = {"config.json": b"{}", "pytorch_model.bin": b"pickle", "vocab.txt": b"[PAD]\n", "flax_model.msgpack": b"flax"}
-SAFE = PICKLED | {"model.safetensors": b"safe", "onnx/model.onnx": b"onnx", "onnx/config.json": b"{}"}
+SAFE = PICKLED | {
+    "model.safetensors": b"safe",
+    "onnx/model.onnx": b"onnx",
+    "onnx/config.json": b"{}",
+    "int8.json": b"{}",
+}
 MODELS = {
     f"microsoft/{BASE}": PICKLED,
     "someone/safe": SAFE,
@@ -123,7 +128,7 @@ def test_a_hub_model_is_fetched_once_and_found_without_network(hub: str, tmp_pat
 
 def test_a_pickle_is_not_fetched_where_there_is_better(hub: str, tmp_path: Path) -> None:
     folder = ask("someone/safe@v1", tmp_path, hub)
-    assert names(folder) == {"config.json", "model.safetensors", "vocab.txt"}
+    assert names(folder) == {"config.json", "model.safetensors", "vocab.txt", "int8.json"}
 
 
 def test_a_cache_from_before_the_renaming_serves_offline(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ def tensor(storage: object, *about: object) -> bytes:
 
 
 FLOATS = ("storage", torch.FloatStorage, "0", "cpu", 4)
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"  # the same
 
 
 def test_the_well_behaved_one(tmp_path: Path) -> None:
@@ -270,6 +271,33 @@ def test_a_billion_laughs_end_soon(tmp_path: Path) -> None:
     refuse(tmp_path, pickled(nest + b"Q."))
 
 
+def test_one_list_named_again_and_again_fills_no_memory(tmp_path: Path) -> None:
+    """A thousand pairs, and two hundred calls that each make a table of them."""
+    pairs = b"".join(b"X\x04\x00\x00\x00%04dN\x86" % number for number in range(1000))
+    start = b"\x80\x02ccollections\nOrderedDict\nq\x00](" + pairs + b"eq\x01"
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(pickled(start + b"h\x00h\x01\x85R" * 90 + b"h\x00)R."))  # fewer are read
+    assert read_torch(path) == {}
+    assert "more than 100,000 pairs" in refuse(tmp_path, pickled(start + b"h\x00h\x01\x85R" * 200 + b"."))
+
+
+def test_one_shape_of_many_axes_costs_no_time(tmp_path: Path) -> None:
+    """Many tensors of one shape of 200,000 axes: whoever looked at each of these for each would take hours."""
+    shape = b"(" + b"K\x01" * 200_000 + b"tq\x02"
+    start = b"\x80\x02" + shape + b"ctorch._utils\n_rebuild_tensor_v2\nq\x03" + STORAGE + b"q\x04}("
+    item = b"X\x05\x00\x00\x00%05dh\x03(h\x04K\x00h\x02h\x02\x89NtR"
+    items = b"".join(item % number for number in range(20_000))
+    assert "strides do not fit" in refuse(tmp_path, pickled(start + items + b"u."))
+
+
+def test_an_archive_that_is_all_directory(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for number in range(30_000):
+            archive.writestr(f"archive/data/{number:040}", b"")
+    assert "2,097,152 are enough for any BERT" in refuse(tmp_path, file.getvalue())
+
+
 def member(name: str, data: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", compression) as archive:
@@ -341,6 +369,10 @@ def test_the_older_form_by_hand(tmp_path: Path) -> None:
         (older(MAGIC, 1001, SYSTEM, OLDER, ["1"]), "cannot be read as weights"),
         (older(MAGIC, 1001, SYSTEM, OLDER, {"0": 1}), "the list of storages is missing"),
         (older(MAGIC, 1001, SYSTEM, OLDER, [["0"]]), "cannot be read as weights"),
+        (
+            older(MAGIC, 1001, SYSTEM, OLDER, b"\x80\x02])" + b"q\x00h\x00\x86" * 60 + b"a."),
+            "list of storages is missing",
+        ),
         (older(MAGIC, 1001, SYSTEM, OLDER, ["0"], numbers=struct.pack("<q3f", 4, 0, 1, 2)), "cut short"),
         (older(MAGIC, 1001, SYSTEM, OLDER, ["0"], numbers=struct.pack("<q4f", 1 << 62, 0, 1, 2, 3)), "cut short"),
         (older(MAGIC, 1001, SYSTEM, OLDER, ["0"], numbers=struct.pack("<q4f", -1, 0, 1, 2, 3)), "cut short"),

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,9 +19,12 @@ from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading
 from pubmedbert.serve.served import ServedModel, Text
 
+LARGE = b"[" + b"1," * (8 << 20) + b"1]"
+"""16 MiB: more than the buffers of a connection hold."""
+
 
 class Echo(ServedModel):
-    """Answers its texts; "fault" is a fault of the service."""
+    """Answers its texts; "fault" is a fault of the service, "hang" is not answered, "large" has a large answer."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         super().__init__("echo", Loading(model="echo"), limits, metrics)
@@ -30,6 +33,7 @@ class Echo(ServedModel):
             "tasks": ["fill-mask", "feature-extraction"],
             "engine": "echo",
             "max_tokens": 64,
+            "width": 8,
             "pairs": False,
             "labels": [],
         }
@@ -37,12 +41,16 @@ class Echo(ServedModel):
     async def answer(self, task: str, texts: Sequence[Text], parameters: dict[str, Any]) -> list[bytes]:
         if texts[0].text == "fault":
             raise ZeroDivisionError
-        return [b"[]" for _ in texts]
+        if texts[0].text == "hang":
+            await asyncio.sleep(1000)
+        return [LARGE if text.text == "large" else b"[]" for text in texts]
 
 
-def small_app(key: str | None = None, origins: Sequence[str] = (), **limits: Any) -> Any:
+def small_app(
+    key: str | None = None, origins: Sequence[str] = (), hosts: Collection[str] | None = None, **limits: Any
+) -> Any:
     bounds, metrics = Limits(**limits), Metrics()
-    return create_app([Echo(bounds, metrics)], bounds, metrics, key=key, origins=origins)
+    return create_app([Echo(bounds, metrics)], bounds, metrics, key=key, origins=origins, hosts=hosts)
 
 
 @contextmanager
@@ -52,7 +60,12 @@ def running(**limits: Any) -> Iterator[tuple[str, int]]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        small_app(**limits), http=timed(bounds.body_seconds), ws="none", lifespan="off", log_config=None
+        small_app(**limits),
+        http=timed(bounds.body_seconds, bounds.connections),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))

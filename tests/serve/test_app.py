@@ -8,10 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from pubmedbert.errors import InputError
+from pubmedbert.serve import schemas
 from pubmedbert.serve.limits import Limits
-from pubmedbert.serve.server import api_key, listen, named
+from pubmedbert.serve.server import Settings, _own_names, api_key, listen, named
 from tests.serve.small import small_app
 
 REQUEST = {"inputs": "[MASK]"}
@@ -52,7 +54,66 @@ def test_origins_that_are_named_may_call() -> None:
     assert refused.status_code == 400
     assert refused.headers["access-control-allow-origin"] == "https://lab.example"
     other = call(app, "POST", "/fill-mask", json=REQUEST, headers={"Origin": "https://other.example"})
+    assert other.status_code == 403
     assert "access-control-allow-origin" not in other.headers
+
+
+def test_pages_of_others_may_not_call() -> None:
+    app = small_app()
+    for origin in ("https://other.example", "null", "http://service:8001", "http://service.example", ""):
+        form = {"Origin": origin, "Content-Type": "text/plain"}  # what a browser sends without asking first
+        response = call(app, "POST", "/fill-mask", json=REQUEST, headers=form)
+        assert response.status_code == 403
+        assert "--allow-origin" in response.json()["error"]
+        assert call(app, "OPTIONS", "/fill-mask", headers=form).status_code == 403
+    for origin in ("http://service", "https://SERVICE"):  # its own page, directly or behind a proxy
+        assert call(app, "POST", "/fill-mask", json=REQUEST, headers={"Origin": origin}).status_code == 200
+
+
+def test_names_that_lead_here_are_not_its_own() -> None:
+    app = small_app(hosts={"localhost", "127.0.0.1", "[::1]"})
+    for host, status in (
+        ("localhost:8000", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.1:1", 200),
+        ("[::1]:8000", 200),
+        ("[::1]", 200),
+        ("rebound.example:8000", 403),
+        ("localhost.rebound.example", 403),
+        ("", 403),
+    ):
+        own = {"Host": host, "Origin": f"http://{host}"}
+        assert call(app, "POST", "/fill-mask", json=REQUEST, headers=own).status_code == status
+    assert call(app, "GET", "/health", headers={"Host": "rebound.example"}).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({"inputs": "[MASK]" + "a" * 64 * 64}, "a text has 4,102 characters; this model is sent at most 4,096"),
+        ({"inputs": "[MASK]", "parameters": {"targets": ["a" * 9000]}}, "targets has 9,000 characters in all"),
+        ({"inputs": "[MASK]", "parameters": {"targets": "a" * 9000}}, "targets has 9,000 characters in all"),
+        ({"inputs": ["[MASK]"], "parameters": {"targets": ["a"] * 65}}, "targets has 65 words"),
+    ],
+)
+def test_long_parts_are_refused(body: object, sentence: str) -> None:
+    response = call(small_app(), "POST", "/fill-mask", json=body)
+    assert response.status_code == 400
+    assert sentence in response.json()["error"]
+
+
+def test_texts_that_are_cut_may_be_longer() -> None:
+    body = {"inputs": "a " * 10_000, "truncate": True}
+    assert call(small_app(), "POST", "/feature-extraction", json=body).status_code == 200
+    assert call(small_app(), "POST", "/feature-extraction", json=body | {"truncate": False}).status_code == 400
+
+
+@pytest.mark.parametrize("element", [0, ["a"], {"text": 0}])
+@pytest.mark.parametrize("schema", [schemas.FillMaskRequest, schemas.TextClassificationRequest])
+def test_a_list_of_nonsense_is_read_to_its_first_fault(schema: type[schemas.Request], element: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        schema.model_validate({"inputs": [element] * 100_000})
+    assert caught.value.error_count() < 10
 
 
 def test_a_fault_is_one_sentence() -> None:
@@ -105,6 +166,12 @@ def test_an_address_that_is_taken_is_told() -> None:
     for host, port in (("no.such.host.invalid", 1), ("127.0.0.1", 99999)):
         with pytest.raises(InputError, match="cannot listen"):
             listen(host, port)
+
+
+def test_a_local_service_knows_its_names() -> None:
+    settings = Settings(models={}, limits=Limits(), host="MyHost", origins=("https://lab.example:8443", "null"))
+    assert _own_names(settings) == {"localhost", "127.0.0.1", "[::1]", "myhost", "lab.example"}
+    assert "[::2]" in _own_names(Settings(models={}, limits=Limits(), host="::2"))
 
 
 def test_limits_are_above_zero() -> None:

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.serve.conftest import Service
-from tests.serve.small import running
+from tests.serve.small import LARGE, running
 
 TEXT = {"inputs": "[MASK] is a drug."}
 QUEUE = 'pubmedbert_queue_texts{model="mask"}'
@@ -54,6 +54,17 @@ def waits(service: Service, count: int) -> Callable[[], bool]:
     return lambda: service.metric(QUEUE) == count
 
 
+def asked(service: Service, pool: ThreadPoolExecutor, count: int) -> list[Future[httpx.Response]]:
+    """Ask a process that is stopped: the first text is taken out of the queue, the others wait in it."""
+    batches = 'pubmedbert_batch_tokens_count{model="mask"}'
+    before = service.metric(batches)
+    first = pool.submit(service.post, "/", TEXT)
+    until(lambda: service.metric(batches) == before + 1)
+    others = [pool.submit(service.post, "/", TEXT) for _ in range(count - 1)]
+    until(waits(service, count - 1))
+    return [first, *others]
+
+
 @pytest.fixture(scope="module")
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(16) as made:
@@ -64,25 +75,25 @@ def test_a_killed_process_is_replaced_and_its_texts_are_computed_again(one: Star
     with one() as service:
         expected = service.post("/", TEXT).json()
         with stopped(service) as worker:
-            answers: list[Future[httpx.Response]] = [pool.submit(service.post, "/", TEXT)]
-            until(lambda: "pubmedbert_batch_tokens_count" in httpx.get(f"{service.url}/metrics").text)
-            time.sleep(0.3)
-            answers += [pool.submit(service.post, "/", TEXT) for _ in range(7)]
-            until(waits(service, 7))
+            answers = asked(service, pool, 8)
             worker.kill()
             until(lambda: httpx.get(f"{service.url}/health").status_code == 503)
         for answer in answers:
             assert answer.result().json() == expected
         assert httpx.get(f"{service.url}/health").status_code == 200
         assert service.metric('pubmedbert_process_restarts_total{model="mask"}') == 1
+        (idle,) = service.workers()
+        idle.kill()
+        until(lambda: httpx.get(f"{service.url}/health").status_code == 503)
+        until(lambda: httpx.get(f"{service.url}/health").status_code == 200)
+        assert service.post("/", TEXT).json() == expected
 
 
 def test_sigterm_drains(one: Start, pool: ThreadPoolExecutor) -> None:
     with one() as service:
         expected = service.post("/", TEXT).json()
         with stopped(service):
-            answers = [pool.submit(service.post, "/", TEXT) for _ in range(6)]
-            until(waits(service, 5))
+            answers = asked(service, pool, 6)
             service.process.send_signal(signal.SIGTERM)
             until(lambda: refused(service))
             assert service.process.poll() is None
@@ -100,8 +111,7 @@ def refused(service: Service) -> bool:
 
 def test_a_full_queue_refuses_and_says_when_to_come_back(one: Start, pool: ThreadPoolExecutor) -> None:
     with one("--queue", 4) as service, stopped(service):
-        waiting = [pool.submit(service.post, "/", TEXT) for _ in range(5)]
-        until(waits(service, 4))
+        waiting = asked(service, pool, 5)
         response = service.post("/", TEXT)
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
@@ -113,11 +123,10 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(one: Start, pool: Threa
 
 def test_who_leaves_leaves_the_queue_and_who_waits_too_long_is_told(one: Start, pool: ThreadPoolExecutor) -> None:
     with one("--timeout", 2) as service, stopped(service):
-        first = pool.submit(service.post, "/", TEXT)
-        until(lambda: service.metric('pubmedbert_batch_tokens_count{model="mask"}') == 1)
+        (first,) = asked(service, pool, 1)
         with connection(service) as client:
             body = b'{"inputs": ["[MASK] a", "[MASK] b"]}'
-            client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             until(waits(service, 2))
         until(waits(service, 0), 1.5)
         assert first.result().status_code == 504
@@ -125,40 +134,125 @@ def test_who_leaves_leaves_the_queue_and_who_waits_too_long_is_told(one: Start, 
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_huge_body_is_refused_before_it_is_read(one: Start, chunked: bool) -> None:
-    with one("--max-body", 50_000) as service:
-        body = b"x" * 60_000
-        with httpx.Client(timeout=30) as client:
-            response = client.post(service.url, content=iter([body[:30_000], body[30_000:]]) if chunked else body)
-            assert response.status_code == 413
-            assert "50,000 bytes" in response.json()["error"]
-            assert client.post(service.url, json=TEXT).status_code == 200
+def test_a_huge_body_is_refused_before_it_is_read(service: Service, chunked: bool) -> None:
+    body = b"x" * 1_100_000
+    with httpx.Client(timeout=30) as client:
+        response = client.post(service.url, content=iter([body[:600_000], body[600_000:]]) if chunked else body)
+        assert response.status_code == 413
+        assert "1,048,576 bytes" in response.json()["error"]
+        assert client.post(service.url, json=TEXT).status_code == 200
+
+
+def test_a_client_that_still_sends_gets_its_refusal(service: Service) -> None:
+    """Closing on it would lose it the answer: what it sends meets a closed connection, which throws all away."""
+    with connection(service) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n")
+        for _ in range(40):
+            client.sendall(b"x" * 100_000)
+            time.sleep(0.005)
+        assert client.recv(100).startswith(b"HTTP/1.1 413")
+        while client.recv(1 << 16)[-1:] != b"}":
+            pass
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_who_waits_to_be_asked_for_a_body_is_told_that_it_is_not(service: Service) -> None:
+    with connection(service) as client:
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n"
+        client.sendall(head)
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+        assert answer.startswith(b"HTTP/1.1 413")
+        assert b"connection: close" in answer.lower()
 
 
 def test_a_claimed_length_is_enough_to_be_refused(service: Service) -> None:
     with connection(service) as client:
-        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+        client.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
         assert client.recv(100).startswith(b"HTTP/1.1 413")
 
 
 def test_slow_clients_do_not_hold_connections() -> None:
     with running(body_seconds=0.5) as address:
-        for beginning in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: "):
+        for beginning in (b"", b"POST / HT", b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Slow: "):
             with socket.create_connection(address, timeout=10) as client:
                 client.sendall(beginning)
                 began = time.monotonic()
                 assert client.recv(100) == b""
                 assert 0.3 < time.monotonic() - began < 5
         with socket.create_connection(address, timeout=10) as client:
-            client.sendall(b"POST /fill-mask HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            client.sendall(b"POST /fill-mask HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{")
             assert client.recv(1000).startswith(b"HTTP/1.1 408")
         with socket.create_connection(address, timeout=10) as client:  # a request, then another that trickles
-            client.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert client.recv(5000).startswith(b"HTTP/1.1 200")
             client.sendall(b"GET /heal")
             received = b"x"
             while received:
                 received = client.recv(5000)
+
+
+def test_a_body_after_the_answer_does_not_hold_the_connection() -> None:
+    with running(body_seconds=0.5) as address, socket.create_connection(address, timeout=10) as client:
+        client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n")
+        answer = b""
+        while not answer.endswith(b"}}"):
+            answer += client.recv(5000)
+        assert answer.startswith(b"HTTP/1.1 200")
+        client.sendall(b"x")
+        began = time.monotonic()
+        assert client.recv(5000) == b""
+        assert time.monotonic() - began < 3
+
+
+def test_who_does_not_take_an_answer_is_cut_and_who_does_slowly_is_not() -> None:
+    body = b'{"inputs": "large"}'
+    request = b"POST /fill-mask HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with running(body_seconds=0.3) as address:
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(request)
+            received = 0
+            while received < len(LARGE):  # for longer than 0.3 s
+                received += len(client.recv(1 << 18))
+                time.sleep(0.02)
+        with socket.create_connection(address, timeout=10) as client:
+            client.sendall(request)
+            time.sleep(1.5)
+            received = sum(map(len, iter(lambda: client.recv(1 << 20), b"")))
+            assert received < len(LARGE)
+
+
+def test_connections_beyond_the_limit_are_refused() -> None:
+    with running(connections=3) as address:
+        held = [socket.create_connection(address, timeout=10) for _ in range(3)]
+        with socket.create_connection(address, timeout=10) as client:
+            answer = client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b"Retry-After: 1" in answer
+        for client in held:
+            client.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert client.recv(5000).startswith(b"HTTP/1.1 200")
+            client.close()
+
+
+def test_what_is_not_answered_when_the_service_ends_is_told() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with running() as (host, port):
+            hanging = pool.submit(httpx.post, f"http://{host}:{port}/fill-mask", json={"inputs": "hang"}, timeout=30)
+            time.sleep(0.5)
+        response = hanging.result()
+    assert response.status_code == 503
+    assert response.headers["retry-after"]
+    assert "the service ends" in response.json()["error"]
+
+
+def test_sigterm_ends_a_process_whose_large_answer_nobody_takes(one: Start) -> None:
+    with one("--max-inputs", 2000, "--batch-tokens", 100_000, "--timeout", 1) as service:
+        request = {"inputs": ["[MASK] is a drug."] * 1500, "parameters": {"top_k": 100}}
+        with stopped(service):
+            assert service.post("/", request).status_code == 504
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(30) == 0
 
 
 def test_noise_is_no_request(service: Service) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from tests.serve.conftest import Service
 
@@ -117,6 +117,76 @@ def test_errors_are_said(opened: Callable[..., Page]) -> None:
     expect(page.get_by_role("alert")).to_contain_text("too long")
 
 
+def test_the_command_survives_a_shell(opened: Callable[..., Page], service: Service) -> None:
+    page = opened()
+    text = "It's \"5'-[MASK]\" \\ $HOME `id` !\nβ-blocker 日本"
+    page.get_by_label("Text", exact=True).fill(text)
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    command = page.get_by_label("curl command").text_content()
+    assert command
+    run = subprocess.run(["bash", "-c", f"{command} --silent"], capture_output=True, check=True)
+    assert json.loads(run.stdout) == service.post("/fill-mask", {"inputs": text}).json()
+
+
+def test_one_answer_after_another(opened: Callable[..., Page], service: Service) -> None:
+    page = opened()
+    asked: list[str] = []
+    page.on("request", lambda sent: asked.append(sent.url) if sent.method == "POST" else None)
+
+    def slowly(route: Route) -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/pipeline/fill-mask", slowly)
+    page.get_by_role("button", name="Compute").dblclick()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    assert len(asked) == 1, "a second request while one is computed"
+    first = shown(page)
+    page.get_by_role("button", name="Metformin").click()
+    page.get_by_role("button", name="Compute").click()
+    answer = service.post("/fill-mask", {"inputs": page.get_by_label("Text", exact=True).input_value()}).json()
+    expect(page.get_by_role("status")).to_contain_text(f"Best: {answer[0]['token_str']}")
+    assert shown(page) == [(one["token_str"], f"{one['score']:.3f}") for one in answer] != first
+
+
+def test_html_in_a_text_is_text(opened: Callable[..., Page]) -> None:
+    page = opened()
+    text = "<img src=x onerror=alert(1)> <b>bold</b> [MASK]"
+    page.get_by_label("Text", exact=True).fill(text)
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("tbody tr")).to_have_count(5)
+    assert page.locator("#fill-mask img, #fill-mask b").count() == 0
+    assert text.removesuffix("[MASK]") in page.locator("tbody .sequence").first.inner_text()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 500, "json": {"error": "a fault of the service; its log says more"}}, "its log says more"),
+        ({"status": 502, "body": "<html>"}, "The service answered 502."),
+        ({"status": 200, "json": [{"name": "ner", "tasks": ["token-classification"]}]}, "No model of this service"),
+        (None, "Reload the page"),
+    ],
+)
+def test_a_page_that_cannot_begin_says_why(
+    browser: Browser, service: Service, answer: dict[str, Any] | None, said: str
+) -> None:
+    def answered(route: Route) -> None:
+        if answer is None:
+            route.abort()
+        else:
+            route.fulfill(**answer)
+
+    page = browser.new_page()
+    page.route("**/models", answered)
+    page.goto(service.url)
+    expect(page.get_by_role("alert")).to_contain_text(said)
+    if answer and answer["status"] == 200:
+        expect(page.get_by_role("button", name="Compute")).to_be_disabled()
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_contrast(opened: Callable[..., Page], scheme: str) -> None:
     """WCAG AA: 4.5 to 1 for text, 3 to 1 for what bounds a control."""
@@ -170,8 +240,13 @@ def test_the_key_is_asked_for(browser: Browser, one: Callable[..., Any]) -> None
     with one(key="abc") as service:
         page = browser.new_page()
         page.goto(service.url)
-        page.get_by_label("This service asks for its API key").fill("abc")
+        field = page.get_by_label("This service asks for its API key")
+        field.fill("wrong")
         page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_text("The service did not take this key.")
+        field.fill("abc")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("alert")).to_have_count(0)
         page.get_by_role("button", name="Compute").click()
         expect(page.locator("tbody tr")).to_have_count(5)
         expect(page.get_by_label("curl command")).to_contain_text("$PUBMEDBERT_API_KEY", use_inner_text=False)

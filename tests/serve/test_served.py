@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,25 @@ from pubmedbert.serve.served import ServedModel, Text
 
 
 class FakeProcess:
-    """Answers texts with themselves; "poison" ends it, "hang" keeps it for ever."""
+    """Answers texts with themselves; "poison" ends it, "hang" keeps it for ever, "odd" makes it talk nonsense."""
 
     def __init__(self, folder: Path) -> None:
         self.about = {"folder": str(folder), "tasks": ["fill-mask"], "max_tokens": 64, "pairs": False, "labels": []}
+        self.about |= {"width": 32}
         self.batches: list[list[str]] = []
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def compute(self, jobs: Sequence[dict[str, Any]]) -> list[frames.Frame]:
-        texts = [job["text"] for job in jobs]
+    async def send(self, jobs: Sequence[dict[str, Any]]) -> None:
+        if self.ended.done():
+            raise ProcessEndedError
+        self.batches.append([job["text"] for job in jobs])
+
+    async def answers(self, count: int) -> list[frames.Frame]:
+        texts = self.batches[-1]
+        assert len(texts) == count
         await asyncio.sleep(0.01)
+        if any("odd" in text for text in texts):
+            raise ValueError("not a frame")
         if any("poison" in text for text in texts):
             raise ProcessEndedError
         if any("hang" in text for text in texts):
@@ -41,14 +52,23 @@ Test = Callable[[ServedModel], Awaitable[None]]
 
 
 @pytest.fixture
-def run(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[FakeProcess]]:
+def made() -> list[FakeProcess]:
+    """The processes that `run` has started."""
+    return []
+
+
+@pytest.fixture
+def run(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, made: list[FakeProcess]
+) -> Callable[..., list[FakeProcess]]:
     """Run a test on a model over fake processes; those that were started are returned."""
-    made: list[FakeProcess] = []
+    asked: list[str] = []
 
     async def start(loading: Loading) -> FakeProcess:
-        if loading.model == "gone" and made:
+        if "gone" in asked and made:
             raise InputError("it has gone")
-        made.append(FakeProcess(folders["mask"]))
+        asked.append(loading.model)
+        made.append(FakeProcess(folders["mask"].resolve()))
         return made[-1]
 
     monkeypatch.setattr(ModelProcess, "start", start)
@@ -60,6 +80,7 @@ def run(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Callable[.
                 await test(served)
 
         asyncio.run(with_model())
+        assert asked == [model, *[str(folders["mask"].resolve())] * (len(made) - 1)]  # not what the hub has by then
         return made
 
     return inside
@@ -78,7 +99,106 @@ def test_only_the_cause_of_two_ends_is_refused(run: Callable[..., list[FakeProce
         assert (answers[1].status, answers[1].retry_after) == (503, 5)
         assert await ask(served, "d") == [b"[MASK] d"]
 
-    assert len(run(test)) == 3
+    made = run(test)
+    assert len(made) == 3
+    assert [len(batch) for batch in made[0].batches] == [4]
+    assert {len(batch) for batch in made[1].batches} == {1}, "what may be the cause is computed alone"
+    assert made[1].batches[-1] == ["[MASK] poison"]
+
+
+def test_what_cannot_be_understood_is_refused_and_nothing_is_forgotten(run: Callable[..., list[FakeProcess]]) -> None:
+    async def test(served: ServedModel) -> None:
+        answers = await asyncio.gather(ask(served, "odd"), ask(served, "a"), return_exceptions=True)
+        assert isinstance(answers[0], RefusalError)
+        assert answers[0].status == 503
+        assert answers[1] == [b"[MASK] a"]
+
+    run(test, seconds=5.0)
+
+
+def test_a_process_that_ends_idle_is_replaced_and_no_text_pays_for_it(
+    run: Callable[..., list[FakeProcess]], made: list[FakeProcess]
+) -> None:
+    async def test(served: ServedModel) -> None:
+        for _ in range(3):
+            made[-1].ended.set_result(1)
+            assert await ask(served, "a") == [b"[MASK] a"]
+        made[-1].ended.set_result(1)
+        while len(made) < 5:  # nobody asks for anything
+            await asyncio.sleep(0.01)
+        assert served.ready
+
+    run(test, seconds=5.0)
+
+
+def test_a_text_that_was_never_taken_is_not_blamed(
+    run: Callable[..., list[FakeProcess]], made: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, failures = FakeProcess.send, iter([True] * 3)
+
+    async def failing(process: FakeProcess, jobs: Sequence[dict[str, Any]]) -> None:
+        if next(failures, False):
+            raise ProcessEndedError
+        await send(process, jobs)
+
+    monkeypatch.setattr(FakeProcess, "send", failing)
+
+    async def test(served: ServedModel) -> None:
+        asked = [ask(served, "a"), ask(served, "b")]
+        assert [await one for one in asked] == [[b"[MASK] a"], [b"[MASK] b"]]
+
+    run(test, seconds=5.0)
+    assert made[-1].batches == [["[MASK] a", "[MASK] b"]], "they are not suspected"
+
+
+def test_room_is_looked_for_before_texts_are_read(run: Callable[..., list[FakeProcess]]) -> None:
+    async def test(served: ServedModel) -> None:
+        asked = [ask(served, "hang"), ask(served, "a" * 40)]
+        await asyncio.sleep(0.05)
+        served._encode = None  # type: ignore[assignment,method-assign]
+        with pytest.raises(RefusalError) as caught:
+            await ask(served, "b" * 40)
+        assert caught.value.status == 429
+        for one in asked:
+            one.cancel()
+
+    run(test, queue_characters=60, batch_tokens=1, stuck_seconds=0.5)
+
+
+def test_reading_is_part_of_the_time(run: Callable[..., list[FakeProcess]]) -> None:
+    async def test(served: ServedModel) -> None:
+        served._encode = lambda texts: time.sleep(0.3) or [[1]]  # type: ignore[func-returns-value,method-assign]
+        with pytest.raises(RefusalError, match="no answer within"):
+            await ask(served, "a" * 30_000)
+
+    run(test, seconds=0.1)
+
+
+def test_targets_are_read_once(run: Callable[..., list[FakeProcess]]) -> None:
+    async def test(served: ServedModel) -> None:
+        encode = served._encode
+        read: list[str] = []
+
+        def noted(texts: Sequence[str]) -> list[list[int]]:
+            read.extend(texts)
+            return encode(texts)
+
+        served._encode = noted  # type: ignore[method-assign]
+        await served.answer("fill-mask", [Text("[MASK] a"), Text("[MASK] b")], {"targets": ["drug", "imatinib"]})
+        assert sorted(read) == ["[MASK] a", "[MASK] b", "drug", "imatinib"]
+
+    run(test)
+
+
+def test_vectors_of_all_pieces_are_bounded(run: Callable[..., list[FakeProcess]]) -> None:
+    async def test(served: ServedModel) -> None:
+        texts = [Text("a b")] * 8  # of 4 pieces, with 32 numbers each
+        assert len(await served.answer("feature-extraction", texts, {"pooling": "none"})) == 8
+        assert len(await served.answer("feature-extraction", texts * 2, {"pooling": "mean"})) == 16
+        with pytest.raises(RefusalError, match="would answer 1,152 numbers"):
+            await served.answer("feature-extraction", [*texts, Text("a b")], {"pooling": "none"})
+
+    run(test, numbers=1024)
 
 
 def test_a_process_that_hangs_is_replaced(run: Callable[..., list[FakeProcess]]) -> None:

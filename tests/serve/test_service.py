@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -42,6 +44,7 @@ def test_token_classification_by_the_hub_client(service: Service, folders: dict[
     }
     pieces = client.token_classification(NOTE, aggregation_strategy="none")
     assert all(piece.entity and piece.entity != "O" and piece["index"] >= 1 for piece in pieces)
+    assert client.token_classification(NOTE, aggregation_strategy="none", stride=2) == pieces
     kept = client.token_classification(NOTE, aggregation_strategy="none", ignore_labels=[])
     assert len(kept) >= len(pieces)
     grouped = client.token_classification(NOTE)
@@ -133,6 +136,12 @@ def test_lists_are_answered_as_transformers_answers_them(service: Service) -> No
         ("/token-classification", json.dumps({"inputs": "a " * 9000}), "has 9002 word pieces"),
         (
             "/token-classification",
+            json.dumps({"inputs": "a", "parameters": {"ignore_labels": ["a" * 100] * 100}}),
+            "ignore_labels has 10,000 characters in all",
+        ),
+        ("/token-classification", '{"inputs": "a", "parameters": {"stride": -1}}', "parameters.stride"),
+        (
+            "/token-classification",
             '{"inputs": "a", "parameters": {"aggregation_strategy": "best"}}',
             "aggregation_strategy",
         ),
@@ -153,7 +162,16 @@ def test_what_is_not_there(service: Service) -> None:
         "error": "there is nothing at this address; /docs says what there is"
     }
     assert httpx.put(f"{service.url}/fill-mask").status_code == 405
-    assert httpx.get(f"{service.url}/page/../app.py").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/page/../app.py", "/page/%2e%2e/app.py", "/page/..%2fapp.py", "/page//etc/passwd"])
+def test_files_outside_the_page_are_not_served(service: Service, path: str) -> None:
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as client:
+        client.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())  # httpx would write it otherwise
+        answer = b"".join(iter(lambda: client.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 404")
+    assert b"import" not in answer
 
 
 def test_health_models_and_metrics(service: Service) -> None:
@@ -182,13 +200,17 @@ def test_ids_and_logs_without_texts(service: Service) -> None:
 
 def test_headers_keep_other_pages_out(service: Service) -> None:
     response = service.post("/fill-mask", {"inputs": TEXT}, headers={"Origin": "https://elsewhere.example"})
+    assert response.status_code == 403
     assert "access-control-allow-origin" not in response.headers
+    rebound = service.post("/fill-mask", {"inputs": TEXT}, headers={"Host": "rebound.example"})
+    assert rebound.status_code == 403
+    assert "localhost" in rebound.json()["error"]
     assert "default-src 'none'" in response.headers["content-security-policy"]
     asked = httpx.options(
         f"{service.url}/fill-mask",
         headers={"Origin": "https://elsewhere.example", "Access-Control-Request-Method": "POST"},
     )
-    assert asked.status_code == 405
+    assert asked.status_code == 403
 
 
 def test_many_at_once_are_not_mixed_up(service: Service, folders: dict[str, Path]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,25 @@ def test_token_classification_is_that_of_transformers(
     )
 
 
+@pytest.mark.parametrize("strategy", ["first", "average", "max"])
+def test_a_word_with_an_accent_of_its_own_is_a_word(
+    strategy: str, folders: dict[str, Path], loaded: dict[str, Loaded]
+) -> None:
+    """Where this is not as in transformers, which glues the word to the one before it."""
+    composed = "pain and na\u00efve drug"
+    reference = pipeline("token-classification", str(folders["tags"]), aggregation_strategy=strategy, ignore_labels=[])
+    texts = (composed, unicodedata.normalize("NFD", composed))
+    ours = answers(
+        loaded["tags"],
+        *(job("token-classification", text, aggregation_strategy=strategy, ignore_labels=[]) for text in texts),
+    )
+    theirs = [reference(text) for text in texts]
+    assert same(ours[0], theirs[0])
+    words, apart = ([(one["entity_group"], one["word"]) for one in found] for found in ours)
+    assert words == apart
+    assert words != [(one["entity_group"], one["word"]) for one in theirs[1]]
+
+
 @pytest.mark.parametrize("name", ["single", "multi", "regression"])
 @pytest.mark.parametrize("function", [None, "softmax", "sigmoid", "none"])
 def test_text_classification_is_that_of_transformers(
@@ -121,6 +142,40 @@ def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
     assert found[0] == (frames.OK, b'"good"')
     assert found[1][0] == frames.FAILED
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_fault_of_many_is_not_told_of_one(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def answer(self, jobs: Any) -> Any:
+            raise ValueError(" and ".join(job["text"] for job in jobs))
+
+    assert [status for status, _ in answer_all({"t": Broken()}, [job("t", "mine"), job("t", "theirs")])] == [
+        frames.FAILED,
+        frames.FAILED,
+    ]
+    said = capsys.readouterr().err
+    assert "ValueError: mine\n" in said
+    assert "mine and theirs" not in said
+
+
+def test_what_jobs_share_is_sent_once() -> None:
+    shared = {"targets": ["a"] * 1000}
+    jobs = [{"task": "t", "text": str(number), "parameters": shared} for number in range(100)]
+    jobs.append({"task": "t", "text": "x", "parameters": {}})
+    payload = frames.jobs_to_json(jobs)
+    assert len(payload) < 15_000
+    assert frames.jobs_from_json(payload) == jobs
+
+
+def test_answers_hold_no_copies_of_the_text(loaded: dict[str, Loaded]) -> None:
+    """Else a megabyte of one unknown word, sixteen masks and a hundred answers for each would be gigabytes."""
+    text = "[MASK] " * 16 + "a" * 300_000
+    tracemalloc.start()
+    (found,) = answers(loaded["mask"], job("fill-mask", text, top_k=100))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [len(mask) for mask in found] == [100] * 16
+    assert peak < 64 << 20
 
 
 def test_extreme_logits_stay_numbers() -> None:

@@ -225,6 +225,7 @@ _ENTRIES = (
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 NAMES: tuple[str, ...] = tuple(ENTRIES)
 """In the order of the paper."""
+_HELD_OUT: tuple[Split, ...] = ("dev", "test")
 
 
 def open_dataset(name: str, data: Path, style: str = "dummies") -> Dataset:
@@ -287,12 +288,28 @@ def held_out(name: str, data: Path) -> list[str]:
     found = entry(name)
     folder = _folder(found, data)
     texts: dict[str, None] = {}
-    for split in ("dev", "test"):
-        if all(path.is_file() for path in _files(found, folder, split)):
+    for split in _HELD_OUT:
+        if split not in lacking(name, data):
             for example in _read(found, folder, split, "original"):
                 parts = (" ".join(example.words),) if isinstance(example, Tagged) else (example.text, example.text_b)
                 texts |= {part: None for part in parts if part is not None}
     return list(texts)
+
+
+def lacking(name: str, data: Path) -> dict[Split, Path]:
+    """Which of the dev and test sets are not there, and a file that each lacks.
+
+    Args:
+        name: one of `NAMES`.
+        data: as for `open_dataset`.
+
+    Raises:
+        InputError: there is no such data set.
+    """
+    found = entry(name)
+    folder = _folder(found, data)
+    files = {split: [path for path in _files(found, folder, split) if not path.is_file()] for split in _HELD_OUT}
+    return {split: paths[0] for split, paths in files.items() if paths}
 
 
 def counts(examples: Sequence[Example], of: Entry) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,43 +86,36 @@ def screen(
     target = Store(store)
     held_out = _held_out(exclude_blurb) if exclude_blurb else None
     settings = Settings(min_words, pmids, frozenset(exclude_source or ()), held_out)
-    found: dict[int, list[str]] = {}  # the documents of each held-out text
-
-    def note(document: str, texts: list[int]) -> None:
-        for text in texts:
-            found.setdefault(text, []).append(document)
-
-    if run(target, settings, note):
-        if held_out is not None:
-            for line in _contamination(held_out, found):
-                say(line)
-    else:
+    if not run(target, settings):
         say(f"{store}: nothing to do, the same parts were screened with the same settings")
+    for line in _contamination(target.contamination()):
+        say(line)
     say(
         f"{store}: {target.kept():,} documents kept; pubmedbert corpus report --store {store} tells why others were not"
     )
 
 
 def _held_out(data: Path) -> HeldOut:
-    """The dev and test texts of the BLURB data sets in a folder."""
-    from pubmedbert.blurb.datasets import NAMES, held_out
+    """The dev and test texts of the BLURB data sets in a folder; says which of these are not there."""
+    from pubmedbert.blurb.datasets import NAMES, held_out, lacking
     from pubmedbert.corpus.overlap import HeldOut
 
     texts = {name: held_out(name, data) for name in NAMES}
     if not any(texts.values()):
         raise InputError(f"--exclude-blurb {data}: the folder holds no dev or test file of a BLURB data set")
+    for name in NAMES:
+        for split, path in lacking(name, data).items():
+            say(f"{name}: {split} is not compared, {path} is missing")
     return HeldOut(texts)
 
 
-def _contamination(held_out: HeldOut, found: dict[int, list[str]]) -> Iterator[str]:
+def _contamination(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
     """A line for each data set: how many of its held-out texts the corpus holds."""
-    for name in dict.fromkeys(held_out.names):
-        numbers = [number for number, other in enumerate(held_out.names) if other == name]
-        documents = {document for number in numbers for document in found.get(number, ())}
-        judged = int(held_out.judged[numbers].sum())
-        count = sum(number in found for number in numbers)
-        short = f"; {len(numbers) - judged:,} more are too short to tell" if judged < len(numbers) else ""
-        yield f"{name}: {count:,} of {judged:,} dev and test texts are in {len(documents):,} documents{short}"
+    for name, of in counts.items():
+        short = of["texts"] - of["judged"]
+        more = f"; {short:,} more are too short to tell" if short else ""
+        share = f"{of['found']:,} of {of['judged']:,} dev and test texts"
+        yield f"{name}: {share} are in {of['documents']:,} documents{more}"
 
 
 def report(*, store: Path, json: Annotated[bool, Parameter(negative=())] = False) -> None:

@@ -77,6 +77,23 @@ class HeldOut:
             if enough := numbers[counts >= self._needed[numbers]].tolist():
                 yield int(document), enough
 
+    def counts(self, found: Mapping[int, Sequence[str]]) -> dict[str, dict[str, int]]:
+        """Of each data set: its texts, those that can be `judged`, those `found`, and the `documents` that hold them.
+
+        Args:
+            found: the documents that hold each text, by its number.
+        """
+        counts: dict[str, dict[str, int]] = {}
+        for name in dict.fromkeys(self.names):
+            numbers = [number for number, other in enumerate(self.names) if other == name]
+            counts[name] = {
+                "texts": len(numbers),
+                "judged": int(self.judged[numbers].sum()),
+                "found": sum(number in found for number in numbers),
+                "documents": len({document for number in numbers for document in found.get(number, ())}),
+            }
+        return counts
+
     def _runs(self, words: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         """The places at which runs of known words begin, and a hash of each: chance hits are one in 2**64 pairs."""
         ids = np.fromiter(map(self._ids.get, words, repeat(0)), np.int64, len(words))

@@ -29,7 +29,8 @@ def summarize(store: Store) -> dict[str, Any]:
 
     Years, languages, types, sources and the share of structured abstracts are those of the live documents, before the
     screen; words (whitespace-separated) and characters are those of title and abstract of what the screen kept.
-    `screen` is None if there is no screen, or it is older than the parts.
+    `screen` is None if there is no screen, or it is older than the parts; its `held_out` are the texts of data sets
+    found in the corpus.
 
     Raises:
         InputError: the store is empty or damaged.
@@ -97,6 +98,7 @@ def _screen(database: duckdb.DuckDBPyConnection, store: Store) -> dict[str, Any]
         "settings": json.loads(screened[1]),
         "kept": kept,
         "dropped": {reason: dropped.get(reason, 0) for reason in REASONS},
+        "held_out": store.contamination(),
         "words": words,
         "characters": characters,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,13 +105,14 @@ class Settings:
         return json.dumps(value, ensure_ascii=False)
 
 
-def screen(store: Store, settings: Settings, found: Callable[[str, list[int]], object] = lambda *_: None) -> bool:
+def screen(store: Store, settings: Settings) -> bool:
     """Write `screen.parquet` (doc_id, kept, reason; "" as the reason of what is kept), in the order of `doc_id`.
+
+    Its metadata hold what was screened, how, and how many held-out texts were found: see `Store.contamination`.
 
     Args:
         store: a store with documents.
         settings: what to drop.
-        found: told the `doc_id` of each document that holds held-out texts, and their numbers.
 
     Returns:
         False if the last screen saw the same parts with the same settings, so that there was nothing to do.
@@ -126,22 +127,22 @@ def screen(store: Store, settings: Settings, found: Callable[[str, list[int]], o
     with store.connect() as database, atomic_file(store.screen_file) as temporary:
         choose_newest(database, _COLUMNS)
         _exclude(database, settings)
-        _overlap(database, settings.held_out, found)
+        found = _overlap(database, settings.held_out)
         database.execute(_SCREEN, [settings.min_words])
-        parts, as_json = (value.replace("'", "''") for value in seen)
+        parts, as_json, held_out = (value.replace("'", "''") for value in (*seen, json.dumps(found)))
         path = str(temporary).replace("'", "''")
         database.execute(
             f"COPY (FROM screen ORDER BY doc_id) TO '{path}' (FORMAT parquet, COMPRESSION zstd, "
-            f"KV_METADATA {{'pubmedbert.parts': '{parts}', 'pubmedbert.settings': '{as_json}'}})"
+            f"KV_METADATA {{'pubmedbert.parts': '{parts}', 'pubmedbert.settings': '{as_json}', "
+            f"'pubmedbert.held_out': '{held_out}'}})"
         )
     return True
 
 
-def _overlap(
-    database: duckdb.DuckDBPyConnection, held_out: HeldOut | None, found: Callable[[str, list[int]], object]
-) -> None:
-    """Create the table of the documents that hold held-out texts."""
+def _overlap(database: duckdb.DuckDBPyConnection, held_out: HeldOut | None) -> dict[str, dict[str, int]]:
+    """Create the table of the documents that hold held-out texts, and count these."""
     documents: list[str] = []
+    found: dict[int, list[str]] = {}  # the documents of each text
     if held_out is not None:
         ((total,),) = database.execute("SELECT count(*) FROM newest WHERE abstract_bytes > 0").fetchall()
         with progress("comparing", total, "documents") as advance:
@@ -149,9 +150,11 @@ def _overlap(
                 ids, texts = (column.to_pylist() for column in batch.columns)
                 for number, held in held_out.search(texts):
                     documents.append(ids[number])
-                    found(ids[number], held)
+                    for text in held:
+                        found.setdefault(text, []).append(ids[number])
                 advance(len(ids))
     database.execute("CREATE TEMP TABLE overlapping AS SELECT unnest(?::VARCHAR[]) AS doc_id", [documents])
+    return held_out.counts(found) if held_out is not None else {}
 
 
 def read_pmids(path: Path) -> frozenset[int]:

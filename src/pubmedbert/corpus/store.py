@@ -9,6 +9,7 @@ to s, its own file included; a file with a larger sequence may bring the record 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -185,15 +186,34 @@ class Store:
 
     def screened(self) -> tuple[str, str] | None:
         """The digest of the parts that the last screen saw, and its settings as JSON; None if there is no screen."""
-        import pyarrow.parquet as pq
-
         if not self.screen_file.exists():
             return None
         try:
-            metadata = pq.read_metadata(self.screen_file).metadata
-            return metadata[b"pubmedbert.parts"].decode(), metadata[b"pubmedbert.settings"].decode()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return self._metadata("parts"), self._metadata("settings")
+        except KeyError as error:
             raise InputError(f"{self.screen_file} is damaged: delete it and run pubmedbert corpus screen") from error
+
+    def contamination(self) -> dict[str, dict[str, int]]:
+        """What the last screen found of held-out texts; see `pubmedbert.corpus.overlap.HeldOut.counts`.
+
+        Raises:
+            InputError: the store was not screened, or parts were added since.
+        """
+        self._require_screen()
+        try:
+            counts: dict[str, dict[str, int]] = json.loads(self._metadata("held_out"))
+        except KeyError:  # a screen of an older version, which told and forgot
+            return {}
+        return counts
+
+    def _metadata(self, key: str) -> str:
+        import pyarrow.parquet as pq
+
+        try:
+            metadata: dict[bytes, bytes] = pq.read_metadata(self.screen_file).metadata or {}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.screen_file} is damaged: delete it and run pubmedbert corpus screen") from error
+        return metadata[f"pubmedbert.{key}".encode()].decode()
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -8,23 +8,23 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, locked
+from pubmedbert.files import WriteError, atomic_folder, locked
 from pubmedbert.progress import say
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}", re.ASCII)
 
 
-def cached(key: str, make: Callable[[Path], None]) -> Path:
+def cached(key: str, make: Callable[[Path], None], intact: Callable[[Path], bool] = Path.is_dir) -> Path:
     """The folder of a key, made where it is missing.
 
     Two processes that want one key wait for each other. Where the cache cannot be written (its disk may be full), the
-    folder is made for this process alone and removed when it ends; that is said once.
+    folder is made for this process alone and removed when it ends; that is said once. Nothing is ever evicted.
 
     Args:
         key: what the content depends on, all of it, so that a folder never has to be made again: letters, digits,
             dots, dashes.
         make: fills an empty folder; what it raises is raised, and leaves nothing behind.
+        intact: tells a folder that can be used from one that is missing or damaged, which is made anew.
 
     Returns:
         The folder, below `$PUBMEDBERT_CACHE` or `~/.cache/pubmedbert`. It may be deleted whenever it is not in use.
@@ -35,20 +35,18 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key!r} is no key")
     root = _root()
-    if (root / key).is_dir():  # no lock: a folder is there all at once or not at all
+    if intact(root / key):  # no lock: a folder is there all at once or not at all
         return root / key
     try:
-        return _made(root, key, make)
-    except InputError as error:
-        if not isinstance(error.__cause__, OSError):  # then it is not the writing that failed
-            raise
-    return _made(_temporary_root(), key, make)
+        return _made(root, key, make, intact)
+    except WriteError:
+        return _made(_temporary_root(), key, make, intact)
 
 
-def _made(root: Path, key: str, make: Callable[[Path], None]) -> Path:
+def _made(root: Path, key: str, make: Callable[[Path], None], intact: Callable[[Path], bool]) -> Path:
     folder = root / key
     with locked(root / "locks" / key):
-        if not folder.is_dir():
+        if not intact(folder):
             with atomic_folder(folder) as temporary:
                 make(temporary)
     return folder

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from pubmedbert.errors import InputError
 
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "int8"]
 Backend = Literal["auto", "onnx", "torch"]
-
-INT8_FOLDER = "onnx"
-"""Where in a model folder `pubmedbert export --int8` writes."""
+"""auto is onnx, and torch where onnxruntime is not installed. OpenVINO's int8 was not faster at equal quality."""
 
 
 class Encoder(Protocol):
@@ -82,14 +81,14 @@ def open_engine(
 
     Args:
         folder: in Hugging Face layout. It is converted for onnxruntime once, and the conversion kept in the cache.
-        precision: "int8" as `pubmedbert export --int8` made it, "fp32", or None: int8 where there is one that belongs
-            to the folder's weights and this processor multiplies it exactly, fp32 otherwise.
+        precision: "int8" as `pubmedbert export --int8` judged it, "fp32", or None: int8 where it was judged good for
+            the folder's weights and this processor multiplies it exactly, fp32 otherwise.
         backend: "onnx", "torch", or "auto": onnx, and torch where onnxruntime is not installed.
         threads: processor threads; all where it is None, or as many as OMP_NUM_THREADS says.
         one_shot: start fast rather than run fast: for a command that answers and ends.
 
     Raises:
-        InputError: there is no int8 export, or it can't be used here.
+        InputError: there is no int8 export, or it can't be used here; there is no such backend or precision.
         ModelError: the folder holds no BERT with a masked-language-model head.
     """
     if _backend(backend, precision) == "torch":
@@ -113,8 +112,10 @@ def open_encoder(
 ) -> Encoder:
     """Open an encoder without its heads: of any BERT, or ("tuned") of a fine-tuned one; otherwise as `open_engine`.
 
+    It is fp32 unless int8 is asked for: `pubmedbert export --int8` judges how masks are filled, not the states.
+
     Raises:
-        InputError: there is no int8 export, or it can't be used here.
+        InputError: there is no int8 export, or it can't be used here; there is no such backend or precision.
         ModelError: the folder holds no such model.
     """
     if _backend(backend, precision) == "torch":
@@ -123,7 +124,7 @@ def open_encoder(
         return torch_engine.open_encoder(folder, part)
     from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
 
-    return OnnxEncoder(_converted(folder, precision, part), thread_count(threads), one_shot=one_shot)
+    return OnnxEncoder(_converted(folder, precision or "fp32", part), thread_count(threads), one_shot=one_shot)
 
 
 def open_explorer(
@@ -140,6 +141,10 @@ def open_explorer(
 
 
 def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "torch"]:
+    if backend not in get_args(Backend):
+        raise InputError(f"backend must be one of {', '.join(get_args(Backend))}, not {backend!r}")
+    if precision is not None and precision not in get_args(Precision):
+        raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, not {precision!r}")
     if backend == "auto":
         backend = "onnx" if find_spec("onnxruntime") else "torch"
     if backend == "torch" and precision == "int8":
@@ -148,60 +153,59 @@ def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "
 
 
 def _converted(folder: Path, precision: Precision | None, part: Literal["mlm", "encoder", "tuned"]) -> Converted:
-    """The model as it is to be run: its int8 export, or its fp32 conversion in the cache."""
-    from pubmedbert.infer.engines.converted import open_converted
-    from pubmedbert.infer.engines.weights import fingerprint
-
-    if part == "tuned" and precision == "int8":
-        raise InputError("int8 is for models that fill masks; a fine-tuned model is computed in fp32")
-    mark = fingerprint(folder)
-    if precision != "fp32":
-        found = open_converted(folder / INT8_FOLDER, mark) if part != "tuned" else None
-        if found is not None and exact_int8():
-            return found
-        if precision == "int8":
-            raise InputError(_why_not(folder, found))
-    return _cached(folder, mark, part)
-
-
-def _cached(folder: Path, mark: str, part: Literal["mlm", "encoder", "tuned"]) -> Converted:
-    """The fp32 conversion, made where the cache has none or a damaged one."""
-    import shutil
-
+    """The conversion that is to be run, made where the cache has none or a damaged one."""
     from pubmedbert.infer.cache import cached
     from pubmedbert.infer.engines.converted import VERSION, convert, open_converted
-    from pubmedbert.infer.engines.weights import read_checkpoint
+    from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 
+    mark = fingerprint(folder)
+    int8 = _int8(folder, mark, precision, part)
     # A model with and without its vocabulary head is one conversion, which has a graph for each.
     kind: Literal["encoder", "tuned"] = "tuned" if part == "tuned" else "encoder"
-    key = f"onnx-{VERSION}-{mark}-{kind}"
+    rounded = sha256(" ".join(sorted(int8)).encode()).hexdigest()[:16] if int8 else "fp32"
+    key = f"onnx-{VERSION}-{mark}-{kind}-{rounded}"
 
     def make(made: Path) -> None:
-        convert(read_checkpoint(folder, kind), made, mark)
+        convert(read_checkpoint(folder, kind), made, mark, int8)
+        if fingerprint(folder) != mark:
+            raise InputError(f"{folder} was replaced while it was read; try again")
 
-    found = open_converted(cached(key, make), mark)
+    made = cached(key, make, lambda made: open_converted(made, mark) is not None)
+    found = open_converted(made, mark)
     if found is None:
-        shutil.rmtree(cached(key, make), ignore_errors=True)
-        found = open_converted(cached(key, make), mark)
-    if found is None:
-        raise InputError(f"{cached(key, make)} is damaged and cannot be made anew; delete it")
+        raise InputError(f"{made} is damaged and cannot be made anew; delete it")
     if part == "mlm" and "logits" not in found.outputs:
         read_checkpoint(folder, "mlm")  # says what is missing
     return found
 
 
-def _why_not(folder: Path, found: Converted | None) -> str:
-    """Why there is no int8 engine."""
-    if found is not None:
-        return (
+def _int8(folder: Path, mark: str, precision: Precision | None, part: str) -> frozenset[str]:
+    """The matrices that are rounded to 8 bits; none for fp32.
+
+    Raises:
+        InputError: int8 is asked for and there is none.
+    """
+    from pubmedbert.infer.engines.verdict import INT8_FILE, read_verdict
+
+    if precision == "fp32" or (part == "tuned" and precision is None):
+        return frozenset()
+    if part == "tuned":
+        raise InputError("int8 is for models that fill masks; a fine-tuned model is computed in fp32")
+    file = folder / INT8_FILE
+    int8 = read_verdict(folder, mark) if file.exists() else None
+    if int8 and exact_int8():
+        return int8
+    if precision is None:
+        return frozenset()
+    if int8:
+        raise InputError(
             "int8 products overflow on this processor, which has no VNNI instructions, and the answers would be wrong; "
             "use fp32"
         )
-    export = folder / INT8_FOLDER
-    if export.is_dir():
-        what = "is damaged, of another version of pubmedbert, or of other weights than the folder's"
-        return f"{export} {what}; make it anew with: pubmedbert export {folder} --int8 --out FOLDER"
-    return f"{folder} has no int8 export; make one with: pubmedbert export {folder} --int8 --out FOLDER"
+    how = f"make one with: pubmedbert export {folder} --int8 --out FOLDER"
+    if file.exists():
+        raise InputError(f"{file} is of another version of pubmedbert, or of other weights than the folder's; {how}")
+    raise InputError(f"{folder} has no int8 export; {how}")
 
 
 def exact_int8() -> bool:

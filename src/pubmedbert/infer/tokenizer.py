@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +66,24 @@ class ModelTokenizer:
         """
         encoding = self.pieces.encode(valid(text))
         return encoding.ids, encoding.offsets
+
+    def glued(self, text: str, spans: Sequence[tuple[int, int]]) -> Iterator[bool]:
+        """Whether each span, were it a letter, would continue the word before it.
+
+        Args:
+            text: valid Unicode.
+            spans: of characters, ascending, apart from each other.
+        """
+        parts, starts, end = [], [], 0
+        for start, after in spans:
+            parts += [text[end:start], "a"]
+            starts.append(sum(map(len, parts)) - 1)
+            end = after
+        encoding = self.pieces.encode("".join([*parts, text[end:]]), add_special_tokens=False)
+        for start in starts:
+            word = encoding.char_to_word(start)
+            chars = None if word is None else encoding.word_to_chars(word)
+            yield chars is not None and chars[0] < start
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of some ids, spaced as transformers spaces it."""

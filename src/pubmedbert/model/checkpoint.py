@@ -165,10 +165,15 @@ def _read_weights(folder: Path, config: ModelConfig) -> tuple[Path, dict[str, ND
         raise
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as weights: {error}") from error
-    found = {names.modern_name(name): tensor for name, tensor in found.items()}
-    if config.layers > (layers := names.layer_count(found)):
+    stored: dict[str, NDArray[Any]] = {}
+    for name, tensor in found.items():
+        modern = names.modern_name(name)
+        if modern in stored:
+            raise ModelError(f"{path} holds {modern} twice, once under an older name; only one of them can be meant")
+        stored[modern] = tensor
+    if config.layers > (layers := names.layer_count(stored)):
         raise ModelError(f"{path} has {layers} layers, config.json asks for {config.layers}")
-    return path, found
+    return path, stored
 
 
 def _is_tied(config: ModelConfig, stored: Mapping[str, NDArray[Any]]) -> bool:

@@ -19,6 +19,7 @@ _FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "README.md",
+    "int8.json",
 )
 _PICKLE = "pytorch_model.bin"
 # The family was renamed on the hub on 3 November 2023: BiomedNLP-PubMedBERT-base-..., BiomedNLP-PubMedELECTRA-large-...

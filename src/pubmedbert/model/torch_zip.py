@@ -24,6 +24,7 @@ from pubmedbert.model.tensors import mapped
 from pubmedbert.model.unpickle import CodeError, Storage, View, run
 
 _LONGEST_PICKLE = 2 << 20  # bytes; that of a BERT-large has 60 thousand
+_LONGEST_DIRECTORY = 2 << 20  # bytes of a zip archive's; zipfile makes an object of every 46 of them
 _MOST_AXES = 8
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what the older form begins with
 
@@ -59,7 +60,7 @@ def read_torch(path: Path) -> dict[str, NDArray[Any]]:
 
 def _read_zip(path: Path, data: mmap.mmap) -> dict[str, NDArray[Any]] | None:
     """The form since torch 1.6: the pickle is the member `data.pkl`, each storage one of its own."""
-    with zipfile.ZipFile(path) as archive:
+    with _Sparing(path) as file, zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
     roots = [name.removesuffix("data.pkl") for name in members if name.split("/")[1:] == ["data.pkl"]]
     if len(roots) != 1:
@@ -70,6 +71,15 @@ def _read_zip(path: Path, data: mmap.mmap) -> dict[str, NDArray[Any]] | None:
         raise ValueError("its numbers have the highest byte first")
     pickle = _bytes(data, places[root + "data.pkl"], _LONGEST_PICKLE)
     return _tensors(run(io.BytesIO(pickle), {}), data, lambda storage: places[f"{root}data/{storage.key}"])
+
+
+class _Sparing(io.FileIO):
+    """A file for zipfile, which asks for the whole directory at once."""
+
+    def read(self, size: int | None = -1) -> bytes | None:  # type: ignore[override]
+        if size is not None and size > _LONGEST_DIRECTORY:
+            raise ValueError(f"it has a directory of {size:,} bytes; {_LONGEST_DIRECTORY:,} are enough for any BERT")
+        return super().read(size)
 
 
 def _place(member: zipfile.ZipInfo, data: mmap.mmap) -> tuple[int, int]:
@@ -102,7 +112,7 @@ def _read_older(data: mmap.mmap) -> dict[str, NDArray[Any]] | None:
     known: dict[str, Storage] = {}
     found = run(stream, known)
     keys = run(stream, {})
-    if not isinstance(keys, list):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise TypeError("the list of storages is missing")
     places: dict[str, tuple[int, int]] = {}
     end = stream.tell()
@@ -127,11 +137,11 @@ def _laid_over(view: View, data: mmap.mmap, place: tuple[int, int]) -> NDArray[A
     storage, (first, end) = view.storage, place
     size = storage.kind.itemsize
     count = storage.size - storage.first if storage.count is None else storage.count
+    if len(view.shape) != len(view.strides) or len(view.shape) > _MOST_AXES:
+        raise ValueError("a tensor's strides do not fit its shape")
     whole = (view.offset, storage.first, count, *view.shape, *view.strides)
     if not all(isinstance(number, int) and number >= 0 for number in whole):
         raise ValueError("a tensor's shape, stride or offset is no whole number from 0")
-    if len(view.shape) != len(view.strides) or len(view.shape) > _MOST_AXES:
-        raise ValueError("a tensor's strides do not fit its shape")
     if storage.first + count > storage.size or storage.size * size > end - first or end > len(data):
         raise ValueError("a storage is cut short")
     last = view.offset + sum((length - 1) * stride for length, stride in zip(view.shape, view.strides, strict=True))

@@ -33,6 +33,8 @@ _TABLE = "collections OrderedDict"
 _TENSORS = ("torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor")
 _PARAMETERS = ("torch._utils _rebuild_parameter", "torch._utils _rebuild_parameter_with_state")
 _ALLOWED = {_TABLE, *_TENSORS, *_PARAMETERS, *_STORAGES}
+_MOST_PAIRS = 100_000
+"""Most pairs in the tables that calls make of lists: one list, named again and again, could fill any memory."""
 
 
 class CodeError(Exception):
@@ -91,6 +93,7 @@ class _Machine:
         self._known = known
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
+        self._pairs = 0
 
     def obey(self, opcode: str, argument: Any) -> None:
         """Obey one instruction, by its name in the module pickletools, or refuse it."""
@@ -125,7 +128,7 @@ class _Machine:
                 stack.append(_Name(argument))
             case "REDUCE":
                 name, arguments = self._popped(2)
-                stack.append(_call(_of(_Name, name).name, _of(tuple, arguments)))
+                stack.append(self._call(_of(_Name, name).name, _of(tuple, arguments)))
             case "BUILD":  # attributes of a table (`_metadata`: versions of modules), which nobody here asks for
                 stack.pop()
             case "BINPERSID":
@@ -160,19 +163,22 @@ class _Machine:
         _, first, count = _of(tuple, rest[0])
         return Storage(key, whole.kind, whole.size, _of(int, first), _of(int, count))
 
-
-def _call(name: str, arguments: tuple[Any, ...]) -> object:
-    """What a call that the pickle asks for makes, had it been made."""
-    if name in _TENSORS:  # what follows these four: whether it wants gradients, and hooks
-        storage, offset, shape, strides, *_ = arguments
-        return View(_of(Storage, storage), offset, _of(tuple, shape), _of(tuple, strides))
-    if name in _PARAMETERS:
-        return _of(View, arguments[0])
-    if name == _TABLE:
-        table: dict[str, Any] = {}
-        _fill(table, arguments[0] if arguments else ())
-        return table
-    raise CodeError(f"a call of {name!a}")
+    def _call(self, name: str, arguments: tuple[Any, ...]) -> object:
+        """What a call that the pickle asks for makes, had it been made."""
+        if name in _TENSORS:  # what follows these four: whether it wants gradients, and hooks
+            storage, offset, shape, strides, *_ = arguments
+            return View(_of(Storage, storage), offset, _of(tuple, shape), _of(tuple, strides))
+        if name in _PARAMETERS:
+            return _of(View, arguments[0])
+        if name == _TABLE:
+            pairs = _of(list, arguments[0]) if arguments else []
+            self._pairs += len(pairs)
+            if self._pairs > _MOST_PAIRS:
+                raise ValueError(f"it makes tables of more than {_MOST_PAIRS:,} pairs")
+            table: dict[str, Any] = {}
+            _fill(table, pairs)
+            return table
+        raise CodeError(f"a call of {name!a}")
 
 
 def _fill(table: dict[str, Any], pairs: Any) -> None:

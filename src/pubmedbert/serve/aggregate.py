@@ -1,4 +1,9 @@
-"""Word pieces to entities as transformers' token-classification pipeline joins them, strategy by strategy."""
+"""Word pieces to entities as transformers' token-classification pipeline joins them, strategy by strategy.
+
+With one exception: what a word is. There a piece continues the word before it if it is written with another number of
+characters than it has in the text, which is so of ## pieces, but also of a whole word with an accent as a character of
+its own. Here words are those that the pre-tokeniser has cut into pieces.
+"""
 
 from __future__ import annotations
 

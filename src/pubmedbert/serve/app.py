@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ _ONE_BARE = ("fill-mask", "token-classification")
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
     500: {"model": schemas.Error, "description": "A fault of the service."},
-    503: {"model": schemas.Error, "description": "The process of the model ended and is started again."},
+    503: {
+        "model": schemas.Error,
+        "description": "The model's process ended and is started again; or the service ends.",
+    },
     504: {"model": schemas.Error, "description": "There was no answer in time."},
 }
 
@@ -46,7 +49,8 @@ def create_app(
     metrics: Metrics,
     *,
     key: str | None = None,
-    origins: Sequence[str] = (),
+    origins: Collection[str] = (),
+    hosts: Collection[str] | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -55,7 +59,8 @@ def create_app(
         limits: what a request may ask.
         metrics: what /metrics shows.
         key: asked of every request but for the page and /health; None for none.
-        origins: web origins whose pages may call the service; none unless named.
+        origins: web origins whose pages may call the service; none but its own unless named.
+        hosts: names by which the service may be called; None for any.
     """
     app = FastAPI(
         title="pubmedbert",
@@ -73,7 +78,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _unknown)
     # The last one added is the outermost.
     app.add_middleware(Bounded, limits=limits)
-    app.add_middleware(Guarded, key=key)
+    app.add_middleware(Guarded, key=key, origins=origins, hosts=hosts)
     app.add_middleware(Observed, metrics=metrics)
     if origins:
         app.add_middleware(
@@ -161,9 +166,19 @@ def _check(texts: Sequence[Text], parameters: Mapping[str, Any], model: ServedMo
         raise RefusalError(400, "this model reads one text at a time, not a pair; leave text_pair out")
     if pairs and any(text.pair is None for text in texts):
         raise RefusalError(400, 'this model reads pairs; send {"inputs": {"text": "...", "text_pair": "..."}}')
+    read_whole = model.about["max_tokens"] is None or parameters.get("truncate")
+    most = limits.piece_characters * (limits.tokens if read_whole else model.about["max_tokens"])
+    longest = max(len(part) for text in texts for part in text.parts)
+    if longest > most:
+        raise RefusalError(400, f"a text has {longest:,} characters; this model is sent at most {most:,}")
     targets = parameters.get("targets")
     if isinstance(targets, list) and len(targets) > limits.targets:
         raise RefusalError(400, f"targets has {len(targets)} words; this service compares at most {limits.targets}")
+    for name in ("targets", "ignore_labels"):
+        characters = sum(map(len, parameters.get(name, ())))
+        if characters > limits.parameter_characters:
+            most = limits.parameter_characters
+            raise RefusalError(400, f"{name} has {characters:,} characters in all; this service reads at most {most:,}")
     if model.tasks[0] == "fill-mask" and parameters.get("top_k", 1) > limits.top_k:
         raise RefusalError(400, f"top_k is {parameters['top_k']}; this service answers at most {limits.top_k}")
 

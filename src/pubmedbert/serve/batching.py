@@ -21,11 +21,13 @@ class Entry:
 
     tokens: int
     """Word pieces to compute."""
+    characters: int
+    """Of the text, and of a second one."""
     job: dict[str, object]
     """What the model's process is told."""
     answer: asyncio.Future[bytes]
     tries: int = field(init=False, default=0)
-    """Batches it was in."""
+    """Processes that were given it."""
     rank: tuple[float, int] = field(init=False, default=(0.0, 0))
     """Its place in the queue: the stamp, and for equal ones the order of arrival."""
     request: int = field(init=False, default=0)
@@ -44,11 +46,13 @@ class FairQueue:
     """Entries in a fair order.
 
     Args:
-        limit: most entries; a request that is alone is never refused.
+        limit: most entries.
+        characters: most characters in them all.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, characters: int) -> None:
         self._limit = limit
+        self._characters = characters
         self._heap: list[Entry] = []
         self._clock = 0.0
         self._arrivals = count()
@@ -62,13 +66,18 @@ class FairQueue:
         """Word pieces that wait."""
         return sum(entry.tokens for entry in self._heap)
 
+    def has_room(self, count: int, characters: int) -> bool:
+        """Whether a request of so many texts and characters would be taken; one that is alone always is."""
+        waiting = sum(entry.characters for entry in self._heap)
+        return not self._heap or (len(self._heap) + count <= self._limit and waiting + characters <= self._characters)
+
     def put(self, entries: Sequence[Entry]) -> None:
         """Queue the texts of a request, all or none.
 
         Raises:
             QueueFullError: there is no room.
         """
-        if self._heap and len(self._heap) + len(entries) > self._limit:
+        if not self.has_room(len(entries), sum(entry.characters for entry in entries)):
             raise QueueFullError
         stamp, request = self._clock, next(self._arrivals)
         for entry in entries:
@@ -89,8 +98,14 @@ class FairQueue:
         self._heap = [entry for entry in self._heap if id(entry) not in gone]
         heapq.heapify(self._heap)
 
-    async def batch(self, budget: int) -> list[Entry]:
-        """Wait for texts and take the next ones, at least one, the longest first.
+    async def filled(self) -> None:
+        """Wait until there is something to take."""
+        while not self._heap:
+            self._filled.clear()
+            await self._filled.wait()
+
+    def take(self, budget: int) -> list[Entry]:
+        """Take the next texts, at least one where there are any, the longest first.
 
         An engine of several streams ends sooner when the long ones begin. What was in a batch that a process did not
         survive is computed alone: it may be the cause.
@@ -98,9 +113,6 @@ class FairQueue:
         Args:
             budget: most word pieces, where there is more than one text.
         """
-        while not self._heap:
-            self._filled.clear()
-            await self._filled.wait()
         active = len({entry.request for entry in self._heap})
         taken: list[Entry] = []
         total = 0
@@ -110,7 +122,6 @@ class FairQueue:
                 break
             taken.append(heapq.heappop(self._heap))
             total += entry.tokens
-        self._clock = max(self._clock + total / active, taken[-1].rank[0])
-        for entry in taken:
-            entry.tries += 1
+        if taken:
+            self._clock = max(self._clock + total / active, taken[-1].rank[0])
         return sorted(taken, key=lambda entry: -entry.tokens)

@@ -77,5 +77,5 @@ def serve(
     key = api_key(api_key_file, os.environ.get("PUBMEDBERT_API_KEY"))
     listening: socket = listen(host, port)
     log_to_stderr()
-    settings = Settings(models=models, limits=limits, key=key, origins=tuple(allow_origin or ()))
+    settings = Settings(models=models, limits=limits, host=host, key=key, origins=tuple(allow_origin or ()))
     asyncio.run(run(settings, listening))

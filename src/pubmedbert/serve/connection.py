@@ -1,48 +1,60 @@
-"""Connections that do not wait for ever: uvicorn times idle ones only, not those that trickle."""
+"""Connections that do not wait for ever, and not too many of them: uvicorn times idle ones only.
+
+Every so many seconds the service looks at each connection. Where its client owes the same as at the last look, it is
+cut: the rest of a request's headers, the rest of a body that was refused and is not listened to any more, or to take an
+answer. So there are that many seconds for each of these, and at most twice as many. Bodies that are read have a limit
+of their own, in `middleware.Bounded`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 
-import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+_SLOWEST = 1024
+"""Bytes a second that a client must take of an answer, or the look counts as if it had taken none."""
+_SENTENCE = json.dumps({"error": "too many connections to this service; try again later"}).encode()
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b"
+) % (len(_SENTENCE), _SENTENCE)
 
-def timed(seconds: float) -> type[H11Protocol]:
-    """The protocol whose clients have so long to send the headers of a request, and to take an answer in."""
+
+def timed(seconds: float, connections: int) -> type[H11Protocol]:
+    """The protocol that looks at its connections every `seconds`, and has so many of them at most."""
 
     class Timed(H11Protocol):
-        _head: asyncio.TimerHandle | None = None
-        _write: asyncio.TimerHandle | None = None
+        _owed: tuple[str, object] | None = None
+        _untaken = 0
+        _timer: asyncio.TimerHandle
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._head = self.loop.call_later(seconds, self.transport.abort)
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE:
-                _stop(self._head)
-                self._head = None
-            elif self._head is None and self.timeout_keep_alive_task is None:  # the beginning of another request
-                self._head = self.loop.call_later(seconds, self.transport.abort)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._write = self.loop.call_later(seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            _stop(self._write)
+            self._look()
+            if len(self.connections) > connections:
+                transport.write(_FULL)
+                transport.close()
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
-            _stop(self._head)
-            _stop(self._write)
+            self._timer.cancel()
+
+        def _look(self) -> None:
+            owes, untaken = self._owes(), self.transport.get_write_buffer_size()
+            if owes is not None and owes == self._owed and self._untaken - untaken < _SLOWEST * seconds:
+                self.transport.abort()
+                return
+            self._owed, self._untaken = owes, untaken
+            self._timer = self.loop.call_later(seconds, self._look)
+
+        def _owes(self) -> tuple[str, object] | None:
+            """What the client has to do, and after which request."""
+            if self.transport.get_write_buffer_size() or self.transport.is_closing():
+                return "take", self.cycle
+            if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+                return "send", self.cycle
+            return None
 
     return Timed
-
-
-def _stop(timer: asyncio.TimerHandle | None) -> None:
-    if timer is not None:
-        timer.cancel()

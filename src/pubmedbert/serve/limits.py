@@ -17,6 +17,10 @@ class Limits:
     """Texts in a request."""
     tokens: int = 8192
     """Word pieces in a text, for models that read long texts in windows; others read `max_positions`."""
+    piece_characters: int = 64
+    """Characters in a text, for each word piece that it may have."""
+    parameter_characters: int = 8192
+    """Characters in all targets, or in all labels to ignore."""
     masks: int = 16
     """[MASK]s in a text."""
     targets: int = 64
@@ -25,19 +29,24 @@ class Limits:
     """Word pieces to compute for a text, which targets of several pieces multiply."""
     top_k: int = 100
     """Answers for a mask."""
+    numbers: int = 1 << 22
+    """Numbers in an answer of vectors for each word piece."""
     seconds: float = 30.0
     """From the last byte of a request to its answer."""
     body_seconds: float = 10.0
-    """From a connection, or the first byte of a request, to the end of its headers, and from there to the last byte of
-    its body; and for a client to take an answer."""
+    """From the end of a request's headers to the last byte of its body; and what `connection.timed` takes."""
+    connections: int = 900
+    """Connections at once: with them, the files a process usually may open, 1,024, are enough."""
     queue: int = 1024
     """Texts that wait for a model."""
+    queue_characters: int = 1 << 24
+    """Characters in these."""
     batch_tokens: int = 2048
     """Word pieces that a model computes at once; one text may be longer."""
     stuck_seconds: float = 300.0
-    """For a batch; then the model's process is replaced."""
+    """For a batch, and for a process that replaces another to load the model; then it is replaced itself."""
     drain_seconds: float = 30.0
-    """To answer what was accepted before the service ends."""
+    """To answer what was accepted before the service ends; `seconds` where that is longer."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -21,14 +21,14 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # in ASCII: for some readers of logs, separators of Unicode end a line
 
 
 def log_to_stderr() -> None:
-    """Send the records of the service and of uvicorn to standard error."""
+    """Send the records of the service, of uvicorn and of asyncio to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("pubmedbert.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in (("pubmedbert.serve", logging.INFO), ("uvicorn", logging.WARNING), ("asyncio", logging.WARNING)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

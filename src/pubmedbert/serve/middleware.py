@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,7 @@ from pubmedbert.serve.metrics import Metrics
 
 log = logging.getLogger("pubmedbert.serve")
 
+_PORT = re.compile(r":\d+$", re.ASCII)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _HEADERS = {
     # The page loads nothing but its own files, and nobody may frame it.
@@ -49,7 +50,8 @@ class Observed:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        given = Headers(scope=scope).get("x-request-id", "")
+        asked = Headers(scope=scope)
+        given = asked.get("x-request-id", "")
         identity = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
         about: dict[str, object] = {"task": "other"}
         scope.setdefault("state", {})["about"] = about
@@ -61,6 +63,8 @@ class Observed:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
+                if status >= 400 and "expect" in asked:
+                    headers["Connection"] = "close"  # a client that has not sent its body yet need not send it now
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
@@ -70,6 +74,11 @@ class Observed:
         except RefusalError as refusal:
             about["reason"] = refusal.reason
             await refuse(refusal, observed)
+        except asyncio.CancelledError:  # the service ends, and time is up
+            about["reason"] = "end"
+            if not status:
+                sentence = "the service ends; ask again when it has started"
+                await refuse(RefusalError(503, sentence, reason="end", retry_after=10), observed)
         except Exception:
             log.exception("a fault of the service", extra={"fields": {"request_id": identity}})
             if not status:
@@ -95,20 +104,46 @@ class Observed:
 
 
 class Guarded:
-    """Asks for the API key, where there is one; the page and /health can be read without it."""
+    """Keeps out the web pages of others, and asks for the API key, where there is one.
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
+    A browser sends what any page asks it to, to services of its own machine, too; it says whose page it was (`Origin`).
+    A page can also have the name of its own host lead here; then that name is in `Host`. The page of the service and
+    /health can be read without the key.
+    """
+
+    def __init__(
+        self, app: ASGIApp, key: str | None, origins: Collection[str] = (), hosts: Collection[str] | None = None
+    ) -> None:
         self._app = app
         self._key = None if key is None else key.encode()
+        self._origins = origins
+        self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if self._key is not None and scope["type"] == "http" and not _is_open(scope):
-            scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-            right = hmac.compare_digest(given.strip().encode(), self._key)  # in constant time
-            if scheme.lower() != "bearer" or not right:
-                raise RefusalError(401, "send the API key of this service as 'Authorization: Bearer KEY'", reason="key")
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            self._check_page(headers)
+            if self._key is not None and not _is_open(scope):
+                self._check_key(headers, self._key)
         await self._app(scope, receive, send)
+
+    def _check_page(self, headers: Headers) -> None:
+        host = headers.get("host", "").lower()
+        if self._hosts is not None and _PORT.sub("", host) not in self._hosts:
+            known = ", ".join(sorted(self._hosts))
+            raise RefusalError(403, f"without an API key this service is called by the names {known}", reason="host")
+        origin = headers.get("origin")
+        if origin is not None and origin not in self._origins and origin.lower().partition("://")[2] != host:
+            sentence = "pages of other origins may not call this service; name this one by --allow-origin"
+            raise RefusalError(403, sentence, reason="origin")
+
+    @staticmethod
+    def _check_key(headers: Headers, key: bytes) -> None:
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        right = hmac.compare_digest(given.strip().encode(), key)  # in constant time
+        if scheme.lower() != "bearer" or not right:
+            raise RefusalError(401, "send the API key of this service as 'Authorization: Bearer KEY'", reason="key")
 
 
 class Bounded:
@@ -166,8 +201,9 @@ async def refuse(refusal: RefusalError, send: Send) -> None:
     headers: Mapping[str, str] = {
         "Content-Type": "application/json",
         "Content-Length": str(len(body)),
-        # What is left of a body that was not read must not be taken for the next request.
-        **({"Connection": "close"} if refusal.status in (401, 408, 413) else {}),
+        # After other refusals what is left of a body is read and thrown away: to close on a client that still sends
+        # would lose it the answer.
+        **({"Connection": "close"} if refusal.status == 408 else {}),
         **refusal.headers,
     }
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]

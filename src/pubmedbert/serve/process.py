@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,8 @@ class ModelProcess:
         self._process = process
         self.about = about
         """What `tasks.Loaded.about` says."""
+        self.ended: asyncio.Future[int] = asyncio.ensure_future(process.wait())
+        """Done once the process has ended."""
 
     @classmethod
     async def start(cls, loading: Loading) -> ModelProcess:
@@ -61,30 +63,44 @@ class ModelProcess:
             raise
         return made
 
-    async def compute(self, jobs: Sequence[dict[str, object]]) -> list[frames.Frame]:
-        """The answer to each job, in order.
+    async def send(self, jobs: Sequence[Mapping[str, object]]) -> None:
+        """Have a batch computed.
+
+        Raises:
+            ProcessEndedError: the process has ended before it had all of it.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(frames.packed(frames.OK, frames.jobs_to_json(jobs)))
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ProcessEndedError from error
+
+    async def answers(self, count: int) -> list[frames.Frame]:
+        """The answers to the jobs that were sent, in order.
 
         Raises:
             ProcessEndedError: the process has ended.
         """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(frames.packed(frames.OK, json.dumps(jobs).encode()))
-            await self._process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise ProcessEndedError from error
-        return [await self._answer() for _ in jobs]
+        return [await self._answer() for _ in range(count)]
 
     async def end(self, seconds: float) -> None:
         """End the process: at once, or by closing its input and waiting for so long."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), seconds)
+            await asyncio.wait_for(self._drained(), seconds)
         except TimeoutError:
             with suppress(ProcessLookupError):
                 self._process.kill()
-            await self._process.wait()
+            await self._drained()
+
+    async def _drained(self) -> None:
+        """Wait for the end. What nobody waits for is read, too: behind a full pipe the end would not be seen."""
+        assert self._process.stdout is not None
+        while await self._process.stdout.read(1 << 16):
+            pass
+        await self._process.wait()
 
     async def _answer(self) -> frames.Frame:
         assert self._process.stdout is not None

@@ -19,7 +19,8 @@ def _unicode(text: str) -> str:
 
 
 String = Annotated[str, AfterValidator(_unicode)]
-_Strings = Annotated[list[String], Field(min_length=1)]
+# Lists are read to their first fault: the errors of a long list of nonsense take more memory than the list.
+_Strings = Annotated[list[String], Field(min_length=1, fail_fast=True)]
 
 
 class Schema(BaseModel):
@@ -39,7 +40,12 @@ class TokenClassificationParameters(Schema):
     """What a token-classification request may choose."""
 
     aggregation_strategy: Strategy | None = Field(None, description='How pieces become entities; "simple" if left out.')
-    ignore_labels: list[String] | None = Field(None, description='Labels to leave out; ["O"] if left out.')
+    ignore_labels: Annotated[list[String], Field(fail_fast=True)] | None = Field(
+        None, description='Labels to leave out; ["O"] if left out.'
+    )
+    stride: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Clients of the hub may send it; not used: windows of long texts overlap anyway."
+    )
 
 
 class TextClassificationParameters(Schema):
@@ -92,7 +98,7 @@ class Pair(Schema):
 class TextClassificationRequest(Request):
     """A text or a pair of texts, or several."""
 
-    inputs: String | Pair | Annotated[list[String | Pair], Field(min_length=1)] = Field(
+    inputs: String | Pair | Annotated[list[String | Pair], Field(min_length=1, fail_fast=True)] = Field(
         examples=["Imatinib inhibits BCR-ABL."]
     )
     parameters: TextClassificationParameters | None = None

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,16 @@ class Text:
     text: str
     pair: str | None = None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The text, and the second one where there is one."""
+        return (self.text,) if self.pair is None else (self.text, self.pair)
+
+    @property
+    def characters(self) -> int:
+        """Of both."""
+        return sum(map(len, self.parts))
+
 
 class ServedModel:
     """A model by name; made by `started`.
@@ -55,7 +65,7 @@ class ServedModel:
         self._loading = loading
         self._limits = limits
         self._metrics = metrics
-        self._queue = FairQueue(limits.queue)
+        self._queue = FairQueue(limits.queue, limits.queue_characters)
         self._process: ModelProcess | None = None
         self._rate = 1000.0  # word pieces a second, lately
 
@@ -97,23 +107,25 @@ class ServedModel:
         Raises:
             RefusalError: a text cannot be answered, there is no room, or no time.
         """
-        entries = await self._entries(task, texts, parameters)
+        entries: list[Entry] = []
         try:
-            self._queue.put(entries)
+            if not self._queue.has_room(len(texts), sum(text.characters for text in texts)):
+                raise QueueFullError
+            async with asyncio.timeout(self._limits.seconds):
+                entries = await self._entries(task, texts, parameters)
+                self._queue.put(entries)
+                return [await entry.answer for entry in entries]
         except QueueFullError as error:
             seconds = max(1, math.ceil(self._queue.tokens / self._rate))
             sentence = f"{len(self._queue)} texts wait for this model already; try again in {seconds} s"
             raise RefusalError(429, sentence, reason="queue", retry_after=seconds) from error
-        try:
-            async with asyncio.timeout(self._limits.seconds):
-                return [await entry.answer for entry in entries]
         except TimeoutError as error:
             sentence = f"no answer within {self._limits.seconds:g} s; send fewer or shorter texts, or try again later"
             raise RefusalError(504, sentence, reason="time", retry_after=1) from error
         except RefusalError as error:
-            if len(texts) == 1 or error.status != 400:
+            place = next((place for place, entry in enumerate(entries) if _failed(entry)), None)
+            if len(texts) == 1 or error.status != 400 or place is None:
                 raise
-            place = next(place for place, entry in enumerate(entries) if _failed(entry))
             raise RefusalError(400, f"inputs[{place}]: {error.sentence}") from error
         finally:
             self._queue.drop(entries)
@@ -127,15 +139,19 @@ class ServedModel:
         Raises:
             RefusalError: one is more than what is accepted.
         """
-        given = [part for text in texts for part in (text.text, text.pair) if part is not None]
+        targets = parameters.get("targets") or []
+        words = [targets] if isinstance(targets, str) else targets
+        given = [*(part for text in texts for part in text.parts), *words]
         many = sum(map(len, given)) > _MANY_CHARACTERS
-        encodings = iter(await asyncio.to_thread(self._encode, given) if many else self._encode(given))
+        encoded = await asyncio.to_thread(self._encode, given) if many else self._encode(given)
+        rows = _target_rows(encoded[len(given) - len(words) :])
+        encodings = iter(encoded)
         loop = asyncio.get_running_loop()
         entries = []
         for place, text in enumerate(texts):
-            ids = [piece for part in (text.text, text.pair) if part is not None for piece in next(encodings)]
+            ids = [piece for _ in text.parts for piece in next(encodings)]
             where = "the text" if len(texts) == 1 else f"inputs[{place}]"
-            tokens, alone = self._weigh(task, ids, parameters, where)
+            tokens, alone = self._weigh(task, ids, parameters, rows, where)
             job: dict[str, object] = {
                 "task": task,
                 "text": text.text,
@@ -143,13 +159,16 @@ class ServedModel:
                 "parameters": parameters,
                 "alone": alone,
             }
-            entries.append(Entry(tokens=tokens, job=job, answer=loop.create_future()))
+            entries.append(Entry(tokens=tokens, characters=text.characters, job=job, answer=loop.create_future()))
+        self._check_numbers(task, entries, parameters)
         return entries
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._pieces.encode_batch_fast(list(texts))]
 
-    def _weigh(self, task: str, ids: Sequence[int], parameters: dict[str, Any], where: str) -> tuple[int, bool]:
+    def _weigh(
+        self, task: str, ids: Sequence[int], parameters: dict[str, Any], target_rows: int, where: str
+    ) -> tuple[int, bool]:
         """Word pieces to compute, and whether the text is to share no call with others."""
         most = self.about["max_tokens"]
         if most is None:
@@ -164,21 +183,26 @@ class ServedModel:
         if masks > self._limits.masks:
             sentence = f"{where} has {masks} times {MASK}; this service fills at most {self._limits.masks}"
             raise RefusalError(400, sentence)
-        targets = parameters.get("targets")
-        work = min(len(ids), most) * max(1, masks * self._target_rows(targets))
+        work = min(len(ids), most) * max(1, masks * target_rows)
         if work > self._limits.work:
             sentence = (
                 f"to score these targets in {where} is {work:,} word pieces of work, and this service does at most "
                 f"{self._limits.work:,}; name fewer targets of several pieces, or send a shorter text"
             )
             raise RefusalError(400, sentence)
-        return work, too_long or not masks or targets is not None
+        return work, too_long or not masks or "targets" in parameters
 
-    def _target_rows(self, targets: str | list[str] | None) -> int:
-        """Rows for each mask that targets of several pieces cost: each of their pieces is scored by itself."""
-        words = [targets] if isinstance(targets, str) else targets or []
-        counts = [len(ids) - 2 for ids in self._encode(words)]
-        return sum(count for count in counts if count > 1)
+    def _check_numbers(self, task: str, entries: Sequence[Entry], parameters: dict[str, Any]) -> None:
+        """Refuse vectors for every word piece, where these are too many numbers."""
+        if task != "feature-extraction" or parameters.get("pooling") != "none":
+            return
+        numbers = sum(entry.tokens for entry in entries) * self.about["width"]
+        if numbers > self._limits.numbers:
+            sentence = (
+                f'pooling "none" would answer {numbers:,} numbers, and this service answers at most '
+                f"{self._limits.numbers:,}; send fewer or shorter texts"
+            )
+            raise RefusalError(400, sentence)
 
     async def _run(self) -> None:
         """Compute batch after batch; replace the process when it ends."""
@@ -188,8 +212,10 @@ class ServedModel:
                 if self._process is None:
                     await asyncio.sleep(pause)
                     pause = min(_LONGEST_PAUSE, 2 * pause + 0.1)
-                    await self._start()
-                await self._compute(await self._queue.batch(self._limits.batch_tokens))
+                    async with asyncio.timeout(self._limits.stuck_seconds):
+                        await self._start()
+                if batch := await self._batch():
+                    await self._compute(batch)
                 pause = 0.0
             except asyncio.CancelledError:
                 raise
@@ -207,13 +233,31 @@ class ServedModel:
     async def _start(self) -> None:
         self._process = await ModelProcess.start(self._loading)
         self.about = self._process.about
+        self._loading = replace(self._loading, model=self.about["folder"])  # the same again, whatever the hub has then
         self.ready = True
+
+    async def _batch(self) -> list[Entry]:
+        """The next texts, once there are some; none, where their request has gone again.
+
+        Raises:
+            ProcessEndedError: the process ended, with nothing to do.
+        """
+        assert self._process is not None
+        filled: asyncio.Future[Any] = asyncio.ensure_future(self._queue.filled())
+        try:
+            await asyncio.wait((filled, self._process.ended), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            filled.cancel()
+        if self._process.ended.done():
+            raise ProcessEndedError
+        return self._queue.take(self._limits.batch_tokens)
 
     async def _compute(self, batch: list[Entry]) -> None:
         """Have a batch computed and hand out the answers.
 
         Raises:
-            ProcessEndedError: the process ended, or had to be ended; the batch is queued again, or refused.
+            ProcessEndedError: the process ended, has to be ended, or said what nobody understands; the batch is queued
+                again, or refused.
         """
         assert self._process is not None
         tokens = sum(entry.tokens for entry in batch)
@@ -221,15 +265,19 @@ class ServedModel:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.stuck_seconds):
-                answers = await self._process.compute([entry.job for entry in batch])
-        except (TimeoutError, ProcessEndedError) as error:
+                await self._process.send([entry.job for entry in batch])
+                for entry in batch:
+                    entry.tries += 1
+                answers = await self._process.answers(len(batch))
+        except Exception as error:
             waiting = [entry for entry in batch if not entry.answer.done()]
             self._queue.put_back([entry for entry in waiting if entry.tries < _TRIES])
             for entry in waiting:
                 if entry.tries >= _TRIES:
                     sentence = "the model's process ended while it computed this text, twice; it is started again"
                     entry.answer.set_exception(RefusalError(503, sentence, reason="process", retry_after=5))
-            raise ProcessEndedError("a batch took too long" if isinstance(error, TimeoutError) else "") from error
+            cause = "a batch took too long" if isinstance(error, TimeoutError) else repr(error)
+            raise ProcessEndedError(cause) from error
         self._rate += 0.3 * (tokens / max(time.monotonic() - began, 1e-6) - self._rate)
         for entry, (status, payload) in zip(batch, answers, strict=True):
             if entry.answer.done():  # its request has gone
@@ -239,6 +287,12 @@ class ServedModel:
             else:
                 code, reason = (400, "input") if status == frames.REFUSED else (500, "fault")
                 entry.answer.set_exception(RefusalError(code, payload.decode(), reason=reason))
+
+
+def _target_rows(encoded: Sequence[Sequence[int]]) -> int:
+    """Rows for each mask that targets of several pieces cost: each of their pieces is scored by itself."""
+    counts = [len(ids) - 2 for ids in encoded]  # without [CLS] and [SEP]
+    return sum(count for count in counts if count > 1)
 
 
 def _failed(entry: Entry) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -33,6 +35,8 @@ class Settings:
 
     models: Mapping[str, Loading]
     limits: Limits
+    host: str
+    """The name that it listens at."""
     key: str | None = None
     """The API key; None where none is asked for."""
     origins: Sequence[str] = ()
@@ -51,26 +55,38 @@ async def run(settings: Settings, listening: socket.socket) -> None:
             await stack.enter_async_context(ServedModel(name, loading, settings.limits, metrics).started())
             for name, loading in settings.models.items()
         ]
-        app = create_app(models, settings.limits, metrics, key=settings.key, origins=settings.origins)
-        host, port = listening.getsockname()[:2]
-        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        if not ipaddress.ip_address(host).is_loopback and settings.key is None:
+        address, port = listening.getsockname()[:2]
+        url = f"http://{_in_url(address)}:{port}"
+        local = ipaddress.ip_address(address).is_loopback
+        if settings.key is None and not local:
             log.warning(
                 "other machines can reach this service and it asks for no key; set PUBMEDBERT_API_KEY or --api-key-file"
             )
+        hosts = _own_names(settings) if settings.key is None and local else None
+        app = create_app(models, settings.limits, metrics, key=settings.key, origins=settings.origins, hosts=hosts)
         config = uvicorn.Config(
             app,
-            http=timed(settings.limits.body_seconds),
+            http=timed(settings.limits.body_seconds, settings.limits.connections),
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             timeout_keep_alive=5,
-            timeout_graceful_shutdown=round(settings.limits.drain_seconds),
+            timeout_graceful_shutdown=math.ceil(max(settings.limits.drain_seconds, settings.limits.seconds)),
         )
         await _Server(config, {"url": url, "models": [*settings.models]}).serve([listening])
         log.info("ended")
+
+
+def _own_names(settings: Settings) -> set[str]:
+    """What `Host` may say to a service for this machine alone: other names are those of web pages that play it."""
+    named = {urlsplit(origin).hostname or "" for origin in settings.origins}
+    return {"localhost", "127.0.0.1", "[::1]", _in_url(settings.host.lower()), *map(_in_url, named)} - {""}
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class _Server(uvicorn.Server):

@@ -6,7 +6,6 @@ Shapes and defaults are those of the specifications in @huggingface/tasks and of
 from __future__ import annotations
 
 import json
-import sys
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,8 +52,9 @@ class Loaded:
     tasks: Mapping[str, Task]
     """By name; the model's own comes first."""
     about: Mapping[str, object]
-    """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may) and
-    `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows."""
+    """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may),
+    `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows,
+    and for models that give vectors `width`."""
 
 
 class FillMaskTask:
@@ -68,7 +68,7 @@ class FillMaskTask:
         counts = [job["parameters"].get("top_k") or 5 for job in jobs]
         targets = jobs[0]["parameters"].get("targets")
         given = [targets] if isinstance(targets, str) else targets
-        filled = self._fill.fill([job["text"] for job in jobs], top_k=max(counts), targets=given)
+        filled = self._fill.fill([job["text"] for job in jobs], top_k=max(counts), targets=given, written=False)
         return [api_form([[mask[:top_k] for mask in masks]]) for masks, top_k in zip(filled, counts, strict=True)]
 
 
@@ -86,7 +86,7 @@ class TokenTask:
         for job, pieces in zip(jobs, self._predictor.predict_pieces([job["text"] for job in jobs]), strict=True):
             strategy = job["parameters"].get("aggregation_strategy") or "simple"
             ignored = job["parameters"].get("ignore_labels")
-            left_out = ["O"] if ignored is None else ignored
+            left_out = {"O"} if ignored is None else set(ignored)
             answers.append(aggregate(job["text"], pieces, labels, strategy, left_out, self._write))
         return answers
 
@@ -197,12 +197,13 @@ def load(loading: Loading) -> Loaded:
     tokenizer = ModelTokenizer(folder, config_from_hf(values, str(folder / "config.json")).vocab_size)
     tasks["feature-extraction"] = FeatureTask(encoder, tokenizer)
     encoder.hidden([tokenizer.encode("Warm.")])
-    about |= {"engine": encoder.name, "max_tokens": encoder.max_positions, "pairs": False, "labels": []}
+    about |= {"engine": encoder.name, "max_tokens": encoder.max_positions, "width": encoder.width}
+    about |= {"pairs": False, "labels": []}
     return Loaded(tasks, about | {"tasks": [*tasks]})
 
 
 def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object]) -> Loaded:
-    predictor = Predictor(folder, **options)
+    predictor = Predictor(folder, backend=options["backend"], threads=options["threads"])  # fp32, whatever is asked
     head = predictor.head
     tasks: dict[str, Task] = (
         {"token-classification": TokenTask(predictor, vocabulary.load(folder).decoder.decode)}
@@ -222,13 +223,18 @@ def answer_all(tasks: Mapping[str, Task], jobs: Sequence[Job]) -> list[frames.Fr
         key = number if job["alone"] else job["task"]
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
-        task = tasks[jobs[numbers[0]]["task"]]
-        try:
-            given = task.answer([jobs[number] for number in numbers])
-            answers |= {number: _written(answer) for number, answer in zip(numbers, given, strict=True)}
-        except Exception:
-            answers |= {number: _alone(task, jobs[number]) for number in numbers}
+        task, given = tasks[jobs[numbers[0]]["task"]], [jobs[number] for number in numbers]
+        found = _together(task, given) or [_alone(task, job) for job in given]
+        answers |= zip(numbers, found, strict=True)
     return [answers[number] for number in range(len(jobs))]
+
+
+def _together(task: Task, jobs: Sequence[Job]) -> list[frames.Frame] | None:
+    """The answers of one call; None where it failed, and nobody is told why: that may quote anybody's text."""
+    try:
+        return [_written(answer) for answer in task.answer(jobs)]
+    except Exception:
+        return None
 
 
 def _alone(task: Task, job: Job) -> frames.Frame:
@@ -237,7 +243,7 @@ def _alone(task: Task, job: Job) -> frames.Frame:
     except InputError as error:
         return frames.REFUSED, str(error).encode("utf-8", "replace")
     except Exception:  # a fault of ours must not take the others' answers with it
-        traceback.print_exc(file=sys.stderr)
+        traceback.print_exc(chain=False)
         return frames.FAILED, b"the model failed on this text; the log says why"
 
 

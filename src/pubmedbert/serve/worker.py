@@ -42,7 +42,7 @@ def serve(loading: Loading, jobs: IO[bytes], answers: IO[bytes]) -> None:
         return
     _say(answers, frames.packed(frames.OK, json.dumps(loaded.about).encode()))
     while (frame := frames.read(jobs)) is not None:
-        batch = json.loads(frame[1])
+        batch = frames.jobs_from_json(frame[1])
         _say(answers, b"".join(frames.packed(*answer) for answer in answer_all(loaded.tasks, batch)))
 
 

@@ -1,4 +1,4 @@
-"""Converted models: a folder of graphs, the weights they share, and a manifest to know a damaged one by.
+"""Converted models in the cache: graphs, the weights they share, and a manifest to know a damaged one by.
 
 `manifest.json` says what was converted, to what, and the size or hash of each file; `hidden.onnx`, `logits.onnx` (where
 the model has a vocabulary head) and `views.onnx` are the graphs; `weights.bin` is behind all of them.
@@ -13,11 +13,11 @@ from typing import Literal, get_args
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, sha256, write_json
+from pubmedbert.infer.engine import Precision
 from pubmedbert.infer.engines.weights import Checkpoint
 
-VERSION = 1
-"""Of graphs and manifest; another one is made anew."""
-Precision = Literal["fp32", "int8"]
+VERSION = 2
+"""Of graphs, rounding and manifest; another one is made anew."""
 Output = Literal["hidden", "logits", "views"]
 """What a graph computes: states at the wanted places, logits there, or the attentions and states of all layers."""
 
@@ -53,7 +53,7 @@ def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collec
         int8: the matrices (see `weight_file.matrices`) that are rounded to 8 bits.
 
     Raises:
-        InputError: a weight to be rounded is not finite.
+        InputError: a weight to be rounded is not finite, or the model has no such matrix.
         OSError: the disk is full.
     """
     from pubmedbert.infer.engines.graph import build
@@ -78,7 +78,7 @@ def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collec
         "layers": config.layers,
         "max_positions": config.max_positions,
         "graphs": {output: sha256(folder / f"{output}.onnx") for output in outputs},
-        # The size alone: reading hundreds of megabytes takes longer than an answer, and a write cut short shows in it.
+        # The size alone: the cache is the user's own, a write cut short shows, and reading it all takes its time.
         "weights": (folder / _WEIGHTS).stat().st_size,
     }
     write_json(folder / _MANIFEST, manifest)
@@ -92,7 +92,7 @@ def open_converted(folder: Path, fingerprint: str) -> Converted | None:
             return None
         graphs = manifest["graphs"]
         whole = (folder / _WEIGHTS).stat().st_size == manifest["weights"]
-        if not whole or not isinstance(graphs, dict) or not graphs.keys() <= set(get_args(Output)):
+        if not whole or not isinstance(graphs, dict) or not {"hidden"} <= graphs.keys() <= set(get_args(Output)):
             return None
         if any(sha256(folder / f"{output}.onnx") != digest for output, digest in graphs.items()):
             return None

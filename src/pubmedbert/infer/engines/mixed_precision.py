@@ -62,8 +62,8 @@ def choose(checkpoint: Checkpoint, questions: Questions, work: Path, threads: in
             return Choice(frozenset(order[count:]), tuple(order[:count]), tried)
         count *= 2
     raise InputError(
-        f"the int8 answers of this model differ too much from fp32: {first}; {tried.top1:.1%} with {count // 2} of "
-        f"{len(names)} matrices in fp32; at least {BAR:.0%}, and {SCORE_BAR} in the mean, are wanted; use it in fp32"
+        f"the int8 answers of this model differ too much from fp32: {first}; with {count // 2} of {len(names)} "
+        f"matrices in fp32, {tried}; at least {BAR:.0%}, and at most {SCORE_BAR} in the mean, are wanted; use fp32"
     )
 
 

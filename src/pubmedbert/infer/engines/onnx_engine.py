@@ -125,7 +125,7 @@ class Views:
 
 
 class Explorer:
-    """The attentions and hidden states of all layers, in fp32 or as int8 has them.
+    """The attentions and hidden states of all layers, in fp32.
 
     Args:
         converted: the model.

@@ -96,14 +96,17 @@ def write_weights(checkpoint: Checkpoint, path: Path, int8: Collection[str] = ()
         int8: the names, of those in `matrices`, that are rounded to 8 bits.
 
     Raises:
-        InputError: a matrix to be rounded holds what is no number.
+        InputError: a matrix to be rounded holds what is no number, or there is none of that name.
         OSError: the disk is full.
     """
+    known = matrices(checkpoint.config, vocabulary=checkpoint.has_vocabulary)
+    if strange := sorted(set(int8) - known.keys()):
+        raise InputError(f"{checkpoint.source} has no matrix {strange[0]!r:.60} that could be rounded to 8 bits")
     file = _File(path)
     with closing(file):
         for ours, theirs in _small(checkpoint).items():
             file.add(ours, checkpoint.tensors[theirs])
-        for name, modules in matrices(checkpoint.config, vocabulary=checkpoint.has_vocabulary).items():
+        for name, modules in known.items():
             if name not in ("words", "decoder"):
                 file.add(f"{name}.bias", _stacked(checkpoint, modules, "bias"))
             if name == "decoder" and checkpoint.config.tied:

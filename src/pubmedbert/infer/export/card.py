@@ -49,8 +49,9 @@ from transformers import pipeline
 pipeline("fill-mask", model="{name}")("{example}")
 ```
 
-A text holds at most {max_positions} word pieces, `[CLS]` and `[SEP]` included. Several masks in a text are filled
-independently of each other, and only words that are one piece of the vocabulary can be answered.
+A text holds at most {max_positions} word pieces, `[CLS]` and `[SEP]` included. By default several masks in a text are
+filled independently of each other, with single pieces of the vocabulary; pubmedbert also searches for words of several
+pieces (`--pieces`) and fills masks together (`--joint`).
 """
 
 _LIMITS = """\

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, read_json, write_json, write_text
-from pubmedbert.infer.engine import INT8_FOLDER
+from pubmedbert.infer.engines.verdict import INT8_FILE
 from pubmedbert.infer.engines.weights import read_checkpoint
 from pubmedbert.infer.export.card import Training, model_card, read_training
 from pubmedbert.infer.export.model_folder import DTYPES, write_model
@@ -28,9 +28,8 @@ _FILES = _MODEL_FILES | {
     "tokenizer_config.json",
     "special_tokens_map.json",
     "README.md",
-    INT8_FOLDER,
+    INT8_FILE,
 }
-_INT8_FILES = {"agreement.json", "hidden.onnx", "logits.onnx", "manifest.json", "weights.bin"}
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def export(
         source: a run folder (its newest complete checkpoint), "bundled", a model folder or a hub id.
         out: the folder to make; an older export is replaced.
         dtype: of the weights, "float32" or "float16".
-        int8: whether an int8 form is written beside them, which `pubmedbert.infer.engine` then prefers.
+        int8: whether it is judged in 8 bits, too; `pubmedbert.infer.engine` then follows the verdict.
         text: a file of sentences to judge int8 by; None for general ones of our own.
 
     Returns:
@@ -85,17 +84,16 @@ def export(
         write_text(folder / "README.md", card)
         if not int8:
             return None
-        from pubmedbert.infer.export.int8_export import write_int8
+        from pubmedbert.infer.export.int8_export import judge_int8
 
-        return write_int8(folder, tokenizer, text)
+        return judge_int8(folder, tokenizer, text)
 
 
 def _check_replaceable(out: Path) -> None:
     """Only an empty folder or an older export may give way."""
     if out.is_dir():
         names = {path.name for path in out.iterdir()}
-        inside = {path.name for path in (out / INT8_FOLDER).glob("*")}
-        other = sorted(names - _FILES) + [f"{INT8_FOLDER}/{name}" for name in sorted(inside - _INT8_FILES)]
+        other = sorted(names - _FILES)
         if not names or (names >= _MODEL_FILES and not other and _is_ours(out / "config.json")):
             return
         what = f"holds {other[0]}, which no export wrote" if other else "is no older export"

@@ -27,7 +27,7 @@ def export(
     dtype
         Numbers of the weights; float16 halves the size.
     int8
-        Also write the model in 8 bits, which is several times faster and is then used by fill-mask and serve. It is
+        Also judge the model in 8 bits, which is several times faster and is then used by fill-mask and serve. It is
         refused if it fills fewer than 97% of the masks in a text as the full model does.
     text
         A file with a sentence in each line to judge int8 by, of the kind the model will be used on; without it,

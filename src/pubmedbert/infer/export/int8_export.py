@@ -1,4 +1,4 @@
-"""The int8 form of a model folder, with the figures that let it stand for the fp32 one."""
+"""Whether a model folder may be used in int8, with the figures that say so."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import shutil
 from pathlib import Path
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import write_json
-from pubmedbert.infer.engine import INT8_FOLDER, exact_int8, thread_count
-from pubmedbert.infer.engines.converted import convert
+from pubmedbert.infer.engine import exact_int8, thread_count
 from pubmedbert.infer.engines.gate import ask
 from pubmedbert.infer.engines.mixed_precision import Choice, choose
+from pubmedbert.infer.engines.verdict import write_verdict
 from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.infer.tokenizer import ModelTokenizer
 
-AGREEMENT = "agreement.json"
-"""The figures, in the folder of the int8 form."""
 
-
-def write_int8(folder: Path, tokenizer: ModelTokenizer, text: Path | None) -> Choice:
-    """Write the int8 form into a model folder, if it agrees with fp32.
+def judge_int8(folder: Path, tokenizer: ModelTokenizer, text: Path | None) -> Choice:
+    """Judge a model in int8, and write the verdict into its folder if it agrees with fp32.
 
     Args:
         folder: a complete model folder.
@@ -35,12 +31,10 @@ def write_int8(folder: Path, tokenizer: ModelTokenizer, text: Path | None) -> Ch
         raise InputError("int8 products overflow on this processor, which has no VNNI instructions; export on another")
     checkpoint = read_checkpoint(folder, "mlm")
     questions = ask(tokenizer, text, checkpoint.config.max_positions)
-    made, work = folder / INT8_FOLDER, folder / ".judging"
+    work = folder / ".judging"
     work.mkdir()
     choice = choose(checkpoint, questions, work, thread_count(None))
     shutil.rmtree(work)
-    made.mkdir()
-    convert(checkpoint, made, fingerprint(folder), choice.int8)
     judged = "general biomedical sentences" if text is None else text.name
-    write_json(made / AGREEMENT, {"text": judged, **choice.report()})
+    write_verdict(folder, fingerprint(folder), {"text": judged, **choice.report()}, choice.int8)
     return choice

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engine import Backend, Precision
+from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.labels.rows import SHORTEST_ROW, Long, RowEncoder
 from pubmedbert.infer.labels.spans import entities, from_scheme
 from pubmedbert.infer.labels.tuned import TunedModel
@@ -45,7 +45,6 @@ class Predictor:
     Args:
         model: a folder in Hugging Face layout, ours or one that transformers wrote, or a hub id; see
             `pubmedbert.model.locate`.
-        precision: of the encoder; None is int8 where the folder has such an export, else fp32.
         backend: what computes the encoder.
         threads: how many it may use; None is one for each core.
 
@@ -66,12 +65,11 @@ class Predictor:
         self,
         model: str | Path,
         *,
-        precision: Precision | None = None,
         backend: Backend = "auto",
         threads: int | None = None,
     ) -> None:
         folder = locate(str(model))
-        self._model = TunedModel(folder, precision=precision, backend=backend, threads=threads)
+        self._model = TunedModel(folder, backend=backend, threads=threads)
         self.head, self.engine = self._model.head, self._model.encoder.name
         extra, config = self._model.extra, self._model.config
         if self.head.level == "tokens":

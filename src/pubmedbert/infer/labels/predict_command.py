@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
+from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.lines import numbered
 
 if TYPE_CHECKING:
@@ -40,8 +41,7 @@ def predict(
     file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     *,
     model: str,
-    precision: Literal["fp32", "int8"] | None = None,
-    backend: Literal["auto", "onnx", "torch"] = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Let a fine-tuned model label texts or words: JSON lines on standard output, one for each input, in order.
 
@@ -53,15 +53,13 @@ def predict(
         first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input.
     model
         A fine-tuned model: a folder in Hugging Face layout, or a hub id.
-    precision
-        Numbers to compute with; int8 where the model has such an export, unless told.
     backend
-        What computes: onnxruntime, or torch where it alone is installed.
+        What computes: onnx (onnxruntime) or torch; auto is torch only where onnxruntime is not installed.
     """
     from pubmedbert.infer.labels.predict import Predictor
 
     with _opened(file) as stream:
-        predictor = Predictor(model, precision=precision, backend=backend)
+        predictor = Predictor(model, backend=backend)
         inputs = read(stream, file, predictor.head.level, pairs=predictor.pairs)
         while chunk := list(islice(inputs, CHUNK)):
             for given, said in zip(chunk, _predictions(predictor, chunk), strict=True):
@@ -151,8 +149,7 @@ def _object(line: str, level: Level, pairs: bool | None) -> Input:
     if not isinstance(record, dict):
         raise InputError(f"a JSON object is wanted, not {type(record).__name__}")
     identity = {"id": record["id"]} if "id" in record else {}
-    if isinstance(record.get("id"), str):
-        _string(record["id"], "id")
+    _string(json.dumps(identity, ensure_ascii=False), "id")  # whatever it is, it is printed again
     for key in ("words", "tokens") if level == "tokens" else ():
         if key in record:
             words = record[key]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.infer.engine import Backend, Encoder, Precision, open_encoder
+from pubmedbert.infer.engine import Backend, Encoder, open_encoder
 from pubmedbert.infer.engines.weights import Checkpoint, read_checkpoint
 from pubmedbert.infer.labels.logits import gather
 from pubmedbert.infer.labels.rows import Row, batches
@@ -23,7 +23,6 @@ class TunedModel:
 
     Args:
         folder: in Hugging Face layout, ours or one that transformers wrote.
-        precision: of the encoder; None is int8 where the folder has such an export, else fp32.
         backend: what computes the encoder.
         threads: how many it may use; None is one for each core.
 
@@ -35,7 +34,6 @@ class TunedModel:
         self,
         folder: Path,
         *,
-        precision: Precision | None = None,
         backend: Backend = "auto",
         threads: int | None = None,
     ) -> None:
@@ -44,9 +42,7 @@ class TunedModel:
         self.head: Head = checkpoint.head
         self.config = checkpoint.config
         self.extra = read_extra(checkpoint.values)
-        self.encoder: Encoder = open_encoder(
-            folder, precision=precision, backend=backend, threads=threads, part="tuned"
-        )
+        self.encoder: Encoder = open_encoder(folder, part="tuned", backend=backend, threads=threads)
         self._pooler = _dense(checkpoint, "bert.pooler.dense") if self.head.has_pooler else None
         self._classifier = _dense(checkpoint, "classifier")
 

@@ -73,7 +73,9 @@ ApiFilled = list[ApiAnswer] | list[list[ApiAnswer]]
 _API_KEYS = ("score", "token", "token_str", "sequence")
 
 
-def answer(tokenizer: ModelTokenizer, text: MaskedText, mask: int, ids: tuple[int, ...], log: float) -> Answer:
+def answer(
+    tokenizer: ModelTokenizer, text: MaskedText, mask: int, ids: tuple[int, ...], log: float, *, written: bool = True
+) -> Answer:
     """A word for one mask.
 
     Args:
@@ -82,6 +84,7 @@ def answer(tokenizer: ModelTokenizer, text: MaskedText, mask: int, ids: tuple[in
         mask: its number among the masks of the text.
         ids: the pieces of the word.
         log: the sum of their log-probabilities.
+        written: whether `text` is wanted; it is empty if not.
     """
     word = tokenizer.decode(ids)
     place, (start, end) = text.places[mask], text.spans[mask]
@@ -93,7 +96,7 @@ def answer(tokenizer: ModelTokenizer, text: MaskedText, mask: int, ids: tuple[in
         "token": ids[0],
         "token_str": word,
         "sequence": _sequence(tokenizer, row, clean=len(text.places) == 1),
-        "text": text.written(words),
+        "text": text.written(words) if written else "",
         "start": start,
         "end": end,
         "tokens": list(ids),
@@ -128,7 +131,7 @@ def _sequence(tokenizer: ModelTokenizer, row: Sequence[int], *, clean: bool) -> 
 
 def _joined(text: MaskedText, mask: int, word: str) -> str:
     """A word as it stands in the text: ## is not written where it continues what is before it."""
-    return word.removeprefix(PREFIX) if text.glued(mask) else word
+    return word.removeprefix(PREFIX) if text.glued[mask] else word
 
 
 def api_form(filled: Sequence[Sequence[Sequence[Answer]]]) -> ApiFilled | list[ApiFilled]:

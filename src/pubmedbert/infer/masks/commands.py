@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +25,9 @@ CHUNK = 256
 """Lines of a file read, filled and printed at a time."""
 FEW = 4
 """So many texts are answered sooner by a model that is not made ready for many."""
+
+_QUOTED = re.compile('"[^"]*"')
+_BETWEEN_DIGITS = re.compile(r"\d['′]*,\d+")
 
 Fill = Callable[[Sequence[str]], list[Any]]
 """From texts to their answers, or to their joint fillings."""
@@ -57,7 +62,8 @@ def fill_mask(
     top_k
         Answers for each mask; with --joint, for each text.
     targets
-        The only words to answer, separated by commas; of any number of word pieces.
+        The only words to answer, separated by commas, of any number of word pieces; a word with a comma in it stands in
+        double quotes: '"1,2-dichloroethane", insulin'.
     pieces
         Search for whole words of 1 to so many word pieces, not for single pieces.
     joint
@@ -76,9 +82,9 @@ def fill_mask(
     jsonl
         Print a line of JSON for each text: the text, and for each mask its place in it and its answers.
     precision
-        fp32, or int8 where the model has an int8 export; by default the fastest that it has.
+        fp32, or int8 where the model has an int8 export, which is then the default.
     backend
-        What computes.
+        What computes: onnx (onnxruntime) or torch; auto is torch only where onnxruntime is not installed.
     """
     _check_used(scoring, order, beam, targets is not None, pieces is not None, joint)
     if sum((json, jsonl, file is not None)) > 1:
@@ -86,7 +92,7 @@ def fill_mask(
     if file is not None and texts:
         raise InputError("texts are named both by --file and by arguments; leave one of them out")
     given = _given(texts) if file is None else []
-    words = None if targets is None else [word for part in targets.split(",") if (word := part.strip())]
+    words = None if targets is None else _words(targets)
     options = {"scoring": scoring, "order": order, "beam": beam, "targets": words, "pieces": pieces, "top_k": top_k}
     chosen = {name: value for name, value in options.items() if value is not None}
 
@@ -149,11 +155,28 @@ def _given(texts: Sequence[str]) -> list[str]:
     if not texts:
         raise InputError("name a text with [MASK] in it, or - to read texts from standard input")
     if list(texts) != ["-"]:
+        if mistaken := next((text for text in texts if text.startswith("--") and "[MASK]" not in text), None):
+            raise InputError(f"there is no option {mistaken.split('=')[0]}; see pubmedbert fill-mask --help")
         return list(texts)
     given = [line for _, line in numbered(sys.stdin.buffer, "standard input") if line.strip()]
     if not given:
         raise InputError("standard input holds no text")
     return given
+
+
+def _words(targets: str) -> list[str]:
+    """Targets as they are written: separated by commas, in double quotes where they hold one."""
+    between = _BETWEEN_DIGITS.search(_QUOTED.sub("", targets))
+    if between is not None:
+        raise InputError(
+            f"the comma in {between[0]!r} of --targets may be part of a word: write the word in double quotes, "
+            "or a blank after the comma"
+        )
+    try:
+        (words,) = csv.reader([targets], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"--targets must be words separated by commas, not {targets!r:.80} ({error})") from error
+    return [word.strip() for word in words if word.strip()]
 
 
 def _check_used(

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from heapq import merge
+from itertools import chain, islice
 from typing import Literal, Protocol
 
 import numpy as np
@@ -30,6 +31,7 @@ from pubmedbert.infer.masks.packs import best, log_normaliser, scored
 Order = Literal["left-to-right", "best-first"]
 ORDERS: tuple[Order, ...] = ("left-to-right", "best-first")
 _SPARE = 4  # times the beam: candidates of one hypothesis, some of which turn out to spell no word
+_AT_ONCE = 2048  # hypotheses, of all puzzles that are solved together: each keeps its candidates until the step is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class _Step:
 def search(
     engine: Engine, problems: Sequence[Sequence[Puzzle]], words: Words, *, beam: int, order: Order = "left-to-right"
 ) -> list[list[Solution]]:
-    """The best solutions of each problem; each step's hypotheses of all puzzles are computed together.
+    """The best solutions of each problem; each step's hypotheses of many puzzles are computed together.
 
     With a beam at least as wide as the number of partial fillings the search is exhaustive.
 
@@ -115,7 +117,9 @@ def search(
         of the ids.
     """
     puzzles = [puzzle for problem in problems for puzzle in problem]
-    solved = iter(_solve(engine, puzzles, words, beam, order))
+    size = max(1, _AT_ONCE // beam)
+    groups = (puzzles[start : start + size] for start in range(0, len(puzzles), size))
+    solved = chain.from_iterable(_solve(engine, group, words, beam, order) for group in groups)
     return [
         sorted((one for found in islice(solved, len(problem)) for one in found), key=lambda one: -one.objective)[:beam]
         for problem in problems
@@ -125,7 +129,9 @@ def search(
 def _solve(engine: Engine, puzzles: Sequence[Puzzle], words: Words, beam: int, order: Order) -> list[list[Solution]]:
     beams = [[_start(puzzle)] for puzzle in puzzles]
     while True:
-        steps: dict[int, list[_Step]] = {number: [] for number, kept in enumerate(beams) if kept and kept[0].open}
+        steps: dict[int, list[Iterator[_Step]]] = {
+            number: [] for number, kept in enumerate(beams) if kept and kept[0].open
+        }
         if not steps:
             break
         asked = [
@@ -134,7 +140,7 @@ def _solve(engine: Engine, puzzles: Sequence[Puzzle], words: Words, beam: int, o
             for partial in beams[number]
         ]
         for (number, partial), logits in scored(engine, asked):
-            steps[number] += _steps(puzzles[number], partial, logits, words, beam)
+            steps[number].append(_steps(puzzles[number], partial, logits, words, beam))
         for number, found in steps.items():
             beams[number] = list(islice(_grown(puzzles[number], found, words), beam))
     return [
@@ -159,7 +165,10 @@ def _places(puzzle: Puzzle, partial: _Partial, order: Order) -> list[int]:
 
 
 def _steps(puzzle: Puzzle, partial: _Partial, logits: NDArray[np.float32], words: Words, beam: int) -> Iterator[_Step]:
-    """The best pieces for the place that is filled next: of the `[m, V]` logits given, the one with the best piece."""
+    """The best pieces for the place that is filled next, best first.
+
+    Of the `[m, V]` logits given, that place has the best piece. The steps are made as they are asked for: few are.
+    """
     chosen: tuple[float, int, NDArray[np.int64], NDArray[np.float64]] | None = None
     for number, (blank, index) in enumerate(partial.open[: len(logits)]):
         ids = words.pieces(_known(puzzle, partial, blank), index, puzzle.blanks[blank].glued)
@@ -169,11 +178,14 @@ def _steps(puzzle: Puzzle, partial: _Partial, logits: NDArray[np.float32], words
         if len(logs) and (chosen is None or logs[0] > chosen[0]):
             chosen = (float(logs[0]), number, ids[first], logs)
     if chosen is None:
-        return
-    blank, index = partial.open[chosen[1]]
+        return iter(())
+    _, number, pieces, logs = chosen
+    blank, index = partial.open[number]
     share = len(puzzle.blanks[blank].places)
-    for piece, log in zip(chosen[2].tolist(), chosen[3].tolist(), strict=True):
-        yield _Step(partial.objective + log / share, partial, blank, index, piece, log)
+    return (
+        _Step(partial.objective + log / share, partial, blank, index, piece, log)
+        for piece, log in zip(map(int, pieces), map(float, logs), strict=True)
+    )
 
 
 def _known(puzzle: Puzzle, partial: _Partial, blank: int) -> list[int | None]:
@@ -183,9 +195,9 @@ def _known(puzzle: Puzzle, partial: _Partial, blank: int) -> list[int | None]:
     return [None if index in still else partial.row[place] for index, place in enumerate(places)]
 
 
-def _grown(puzzle: Puzzle, steps: list[_Step], words: Words) -> Iterator[_Partial]:
+def _grown(puzzle: Puzzle, steps: Sequence[Iterator[_Step]], words: Words) -> Iterator[_Partial]:
     """The fillings after a step, best first, without those that complete a blank with what is no word."""
-    for step in sorted(steps, key=lambda step: -step.objective):  # stable: equal ones stay in the order of their ids
+    for step in merge(*steps, key=lambda step: -step.objective):  # stable: equal ones stay in the order of their ids
         blank = puzzle.blanks[step.blank]
         row = list(step.before.row)
         row[blank.places[step.index]] = step.piece

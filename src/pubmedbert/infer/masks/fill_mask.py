@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 
@@ -19,12 +20,16 @@ from pubmedbert.infer.masks.pseudo_likelihood import SCORINGS, Scoring, Target, 
 from pubmedbert.infer.masks.words import AnyWord, ListedWords
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.locate import locate
+from pubmedbert.vocab.folder import SPECIALS
 
 BEAM = 10
 """Hypotheses kept by default; never fewer than the answers asked for."""
 WIDEST_BEAM = 1000
 MOST_PIECES = 16
 """Most pieces of a word that is searched for."""
+
+_Form = Callable[[MaskedText, int, tuple[int, ...], float], Answer]
+"""`answer` with a tokenizer."""
 
 
 class FillMask:
@@ -36,7 +41,7 @@ class FillMask:
     Args:
         model: "bundled", a folder in Hugging Face layout, or a hub id; see `pubmedbert.model.locate`.
         precision: "fp32" or "int8"; None takes int8 where the folder has an int8 export.
-        backend: what computes: "auto", "onnx", "openvino" or "torch".
+        backend: what computes: "onnx", "torch", or "auto": onnx, and torch where onnxruntime is not installed.
         threads: of the backend; None leaves it to it.
         one_shot: the fastest from start to first answer, slower for many.
         engine: a model that is open already; `model` then only names the folder of its tokenizer.
@@ -77,7 +82,7 @@ class FillMask:
             a list of these; for a list of one text, that text's answer, as transformers has it.
         """
         given = [texts] if isinstance(texts, str) else texts
-        return api_form(self.fill(given, top_k=top_k, targets=targets, pieces=pieces))
+        return api_form(self.fill(given, top_k=top_k, targets=targets, pieces=pieces, written=False))
 
     def fill(
         self,
@@ -88,6 +93,7 @@ class FillMask:
         pieces: int | None = None,
         scoring: Scoring = "word-l2r",
         beam: int = BEAM,
+        written: bool = True,
     ) -> list[list[list[Answer]]]:
         """Fill each mask by itself: the other masks of its text stay masks.
 
@@ -101,6 +107,7 @@ class FillMask:
             pieces: search for whole words of 1 to so many pieces, which the model has been trained on as such.
             scoring: of targets of several pieces; see `pubmedbert.infer.masks.pseudo_likelihood`.
             beam: width of the search for words; see `pubmedbert.infer.masks.decode`.
+            written: whether the `text` of an answer is wanted; it is empty if not. Each is a copy of the text given.
 
         Returns:
             For each text and each of its masks the answers, the best first; equal scores in the order of their ids.
@@ -111,13 +118,14 @@ class FillMask:
         """
         _one_of(scoring, SCORINGS, "scoring")
         _not_both(targets, pieces)
+        form = partial(answer, self._tokenizer, written=written)
         if pieces is not None:
-            return self._search_words(texts, top_k, pieces, beam)
+            return self._search_words(texts, top_k, pieces, beam, form)
         words = None if targets is None else self._targets(targets)
         _within(top_k, "top_k", self._tokenizer.size, " (the vocabulary)")
         if words is not None and len(words[-1]) > 1:
-            return self._score_targets(texts, top_k, words, scoring)
-        return self._fill_pieces(texts, top_k, words)
+            return self._score_targets(texts, top_k, words, scoring, form)
+        return self._fill_pieces(texts, top_k, words, form)
 
     def fill_jointly(
         self,
@@ -135,7 +143,7 @@ class FillMask:
             texts: each with at least one [MASK]. A mask that touches the word or mask before it ("imat[MASK]")
                 continues that word.
             top_k: fillings for each text.
-            targets: the only words to fill in.
+            targets: the only words to fill in; no special tokens.
             pieces: words have 1 to so many; None means 1.
             beam: hypotheses kept after each step, at least `top_k`.
             order: of filling; see `pubmedbert.infer.masks.decode`, which also says what is maximised.
@@ -155,6 +163,8 @@ class FillMask:
             words: decode.Words = AnyWord(self._tokenizer)
         else:
             listed = self._targets(targets)
+            if special := next((word for word in targets if word in SPECIALS), None):
+                raise InputError(f"the target {special} is no word and is never filled in together with others")
             lengths = sorted({len(target) for target in listed})
             words = ListedWords(listed)
         beam = self._check_beam(beam, top_k)
@@ -170,7 +180,7 @@ class FillMask:
         ]
 
     def _fill_pieces(
-        self, texts: Sequence[str], top_k: int, targets: Sequence[Target] | None
+        self, texts: Sequence[str], top_k: int, targets: Sequence[Target] | None, form: _Form
     ) -> list[list[list[Answer]]]:
         """The best single pieces."""
         candidates = None if targets is None else np.array([ids[0] for ids in targets])
@@ -184,12 +194,12 @@ class FillMask:
                 ids = found if candidates is None else candidates[found]
                 logs = among[found].astype(np.float64) - log_normaliser(place)
                 pairs = zip(ids.tolist(), logs.tolist(), strict=True)
-                masks.append([answer(self._tokenizer, text, mask, (piece,), log) for piece, log in pairs])
+                masks.append([form(text, mask, (piece,), log) for piece, log in pairs])
             filled.append(masks)
         return filled
 
     def _score_targets(
-        self, texts: Sequence[str], top_k: int, targets: Sequence[Target], scoring: Scoring
+        self, texts: Sequence[str], top_k: int, targets: Sequence[Target], scoring: Scoring, form: _Form
     ) -> list[list[list[Answer]]]:
         """The targets by their pseudo-log-likelihood for each piece."""
         lengths = np.array([len(target) for target in targets])
@@ -199,14 +209,13 @@ class FillMask:
         for text, masks in zip(given, scores, strict=True):  # [masks, targets]
             ranks = enumerate(best(logs / lengths, top_k).tolist() for logs in masks)
             filled.append(
-                [
-                    [answer(self._tokenizer, text, mask, targets[one], float(masks[mask, one])) for one in rank]
-                    for mask, rank in ranks
-                ]
+                [[form(text, mask, targets[one], float(masks[mask, one])) for one in rank] for mask, rank in ranks]
             )
         return filled
 
-    def _search_words(self, texts: Sequence[str], top_k: int, pieces: int, beam: int) -> list[list[list[Answer]]]:
+    def _search_words(
+        self, texts: Sequence[str], top_k: int, pieces: int, beam: int, form: _Form
+    ) -> list[list[list[Answer]]]:
         """The best words of 1 to `pieces` pieces."""
         lengths = range(1, _within(pieces, "pieces", MOST_PIECES) + 1)
         beam = self._check_beam(beam, top_k)
@@ -215,7 +224,7 @@ class FillMask:
         problems = [[text.puzzle({mask: length}) for length in lengths] for text, mask in masks]
         solved = decode.search(self._engine, problems, AnyWord(self._tokenizer), beam=beam)
         answers = iter(
-            [answer(self._tokenizer, text, mask, one.words[0], one.logs[0]) for one in solutions[:top_k]]
+            [form(text, mask, one.words[0], one.logs[0]) for one in solutions[:top_k]]
             for (text, mask), solutions in zip(masks, solved, strict=True)
         )
         return [list(islice(answers, len(text.places))) for text in given]

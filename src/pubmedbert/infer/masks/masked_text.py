@@ -34,11 +34,8 @@ class MaskedText:
     """Where its masks are in the row, ascending; at least one."""
     spans: tuple[tuple[int, int], ...]
     """Where they are in the text: the first character, and one past the last."""
-
-    def glued(self, mask: int) -> bool:
-        """Whether a mask touches the word or the mask before it, as in "imat[MASK]": its pieces continue that word."""
-        start = self.spans[mask][0]
-        return self.text[:start][-1:].isalnum() or (mask > 0 and self.spans[mask - 1][1] == start)
+    glued: tuple[bool, ...]
+    """Whether each touches the word or the mask before it, as in "imat[MASK]": its pieces continue that word."""
 
     def puzzle(self, lengths: Mapping[int, int]) -> Puzzle:
         """Some of the masks to be filled together with words of so many pieces; the others stay as they are.
@@ -51,7 +48,7 @@ class MaskedText:
         for mask, length in lengths.items():
             start = self.places[mask] + len(row) - len(self.row)
             row[start : start + 1] = [row[start]] * length
-            blanks.append(Blank(tuple(range(start, start + length)), self.glued(mask)))
+            blanks.append(Blank(tuple(range(start, start + length)), self.glued[mask]))
         return Puzzle(tuple(row), tuple(blanks))
 
     def written(self, words: Sequence[str]) -> str:
@@ -121,7 +118,8 @@ def read(text: str, tokenizer: ModelTokenizer, max_positions: int) -> MaskedText
         almost = _ALMOST_MASK.search(text)
         hint = f"write {MASK} for {almost[0]!r}" if almost else f"write {MASK} in place of a word"
         raise TextError(f"the text {shown(text)} has no {MASK}; {hint}")
-    return MaskedText(text, tuple(ids), places, tuple(offsets[place] for place in places))
+    spans = tuple(offsets[place] for place in places)
+    return MaskedText(text, tuple(ids), places, spans, tuple(tokenizer.glued(text, spans)))
 
 
 def check_length(text: str, pieces: int, max_positions: int, what: str = "") -> None:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Engine
 
 PACK_TOKENS = 8192
@@ -21,9 +22,17 @@ Asked = tuple[T, Sequence[int], Sequence[int]]
 
 
 def scored(engine: Engine, asked: Iterable[Asked[T]]) -> Iterator[tuple[T, NDArray[np.float32]]]:
-    """Yield who asked and the `[m, V]` logits of the m places, in the order of asking."""
+    """Yield who asked and the `[m, V]` logits of the m places, in the order of asking.
+
+    Raises:
+        InputError: the model computes what is no number.
+    """
     for pack in _packs(asked):
         logits = engine.logits([row for _, row, _ in pack], [places for _, _, places in pack])  # [M, V]
+        if not np.isfinite(logits).all():
+            raise InputError(
+                "the model's scores are no finite numbers: its weights are damaged; train or fetch it anew"
+            )
         start = 0
         for who, _, places in pack:
             yield who, logits[start : start + len(places)]

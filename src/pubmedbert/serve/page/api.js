@@ -3,8 +3,10 @@
 let key = "";
 const form = document.getElementById("key");
 
-// Asks for the API key until the service takes it.
+// Asks for the API key, and says if it was asked for before.
 function askForKey() {
+  form.querySelector("[role=alert]").hidden = !key;
+  key = "";
   form.hidden = false;
   const field = form.querySelector("input");
   field.focus();
@@ -27,7 +29,7 @@ async function call(path, options = {}) {
       await askForKey();
       continue;
     }
-    const body = await response.json();
+    const body = await response.json().catch(() => ({}));
     if (!response.ok) throw new Error(body.error ?? `The service answered ${response.status}.`);
     return body;
   }

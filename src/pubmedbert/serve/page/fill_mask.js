@@ -20,6 +20,12 @@ export function start(panel, models) {
   const choice = panel.querySelector("#fill-model");
   choice.append(...models.filter(({ tasks }) => tasks.includes(id)).map(({ name }) => new Option(name)));
   text.value = EXAMPLES[0];
+  if (!choice.length) {
+    part.error.textContent = "No model of this service fills masks; the API says what its models do.";
+    part.error.hidden = false;
+    for (const control of form.elements) control.disabled = true;
+    return;
+  }
 
   part.examples.append(...EXAMPLES.map((example) => {
     const button = element("button", { type: "button", textContent: example });

@@ -25,10 +25,20 @@ function arrows(event) {
   next.focus();
 }
 
-const known = await models();
-for (const tab of TABS) {
-  tab.start(document.getElementById(tab.id), known);
-  document.getElementById(`tab-${tab.id}`).onclick = (event) => select(event.currentTarget);
+async function start() {
+  const known = await models();
+  for (const tab of TABS) {
+    tab.start(document.getElementById(tab.id), known);
+    document.getElementById(`tab-${tab.id}`).onclick = (event) => select(event.currentTarget);
+  }
+  document.querySelector("[role=tablist]").onkeydown = arrows;
+  document.body.dataset.ready = "true";
 }
-document.querySelector("[role=tablist]").onkeydown = arrows;
-document.body.dataset.ready = "true";
+
+try {
+  await start();
+} catch (error) {
+  const alert = document.getElementById("failure");
+  alert.textContent = `The models of this service are not known: ${error.message} Reload the page to try again.`;
+  alert.hidden = false;
+}
