@@ -33,6 +33,9 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
         "train": ("pubmedbert.vocab.commands:train", "Train an uncased WordPiece vocabulary on a store."),
         "compare": ("pubmedbert.vocab.commands:compare", "Compare tokenizers on biomedical terms and a text."),
     },
+    "explore": {
+        "index": ("pubmedbert.explore.command:index", "Index the words of a store, to search them in the explorer."),
+    },
     "shards": ("pubmedbert.shards.commands:shards", "Tokenise what was kept into memory-mapped shards."),
     "pretrain": ("pubmedbert.pretrain.commands:pretrain", "Pretrain an encoder from scratch; resumes by itself."),
     "evaluate": ("pubmedbert.pretrain.commands:evaluate", "Held-out loss and accuracy under frozen masks."),
@@ -41,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
 GROUPS = {
     "corpus": "PubMed XML and JSON lines to a corpus store.",
     "vocab": "Train and compare WordPiece vocabularies.",
+    "explore": "Make what the explorer searches.",
 }
 
 

@@ -179,17 +179,26 @@ def test_a_file_of_texts(
         assert [string.split(",")[0] for string in strings[0]] == [string.split(",")[0] for string in strings[1]]
 
 
-def test_a_stream_is_answered_as_it_comes_and_stops_at_a_bad_line(
-    padded_vocabulary: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("bad", "said"), [(b"no mask", "the text 'no mask' has no [MASK]"), (b"\xff [MASK]", "byte 1 is not UTF-8")]
+)
+def test_a_stream_is_answered_up_to_a_bad_line(
+    padded_vocabulary: Path,
+    bad: bytes,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(commands, "CHUNK", 2)
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"[MASK]\n\na [MASK]\n[MASK] b\nno mask\n")))
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(b"[MASK]\n\na [MASK]\n[MASK] b\n" + bad + b"\n[MASK]"))
+    )
     with pytest.raises(SystemExit) as caught:
         main(["fill-mask", "--file", "-", "--model", str(padded_vocabulary)])
     assert caught.value.code == 2
     printed = capsys.readouterr()
-    assert [line["line"] for line in lines(printed.out)] == [1, 3]
-    assert "\nerror: standard input, line 5: the text 'no mask' has no [MASK]" in f"\n{printed.err}"
+    assert [line["line"] for line in lines(printed.out)] == [1, 3, 4]
+    assert f"\nerror: standard input, line 5: {said}" in f"\n{printed.err}"
 
 
 def test_the_progress_bar_does_not_swallow_the_answers(padded_vocabulary: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pubmedbert.errors import InputError
 from pubmedbert.serve import schemas
 from pubmedbert.serve.limits import Limits
-from pubmedbert.serve.server import Settings, _own_names, api_key, listen, named
+from pubmedbert.serve.server import Settings, _own_names, api_key, listen, named, origins
 from tests.serve.small import small_app
 
 REQUEST = {"inputs": "[MASK]"}
@@ -126,6 +126,13 @@ def test_a_fault_is_one_sentence() -> None:
 def test_any_content_type_is_read_as_json() -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}  # what `curl -d` says
     assert call(small_app(), "POST", "/", content='{"inputs": "[MASK]"}', headers=headers).status_code == 200
+
+
+def test_origins_are_what_browsers_send() -> None:
+    assert origins(["https://lab.example", "http://localhost:8080"]) == ("https://lab.example", "http://localhost:8080")
+    for wrong in ("lab.example", "https://lab.example/", "https://lab.example/page", "*", "ftp://lab.example"):
+        with pytest.raises(InputError, match="--allow-origin"):
+            origins([wrong])
 
 
 def test_models_are_named(tmp_path: Path) -> None:

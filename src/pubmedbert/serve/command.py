@@ -67,15 +67,16 @@ def serve(
     from pubmedbert.serve.limits import Limits
     from pubmedbert.serve.logs import log_to_stderr
     from pubmedbert.serve.process import Loading
-    from pubmedbert.serve.server import Settings, api_key, listen, named, run
+    from pubmedbert.serve.server import Settings, api_key, listen, named, origins, run
 
     limits = Limits(batch_tokens=batch_tokens, queue=queue, inputs=max_inputs, body_bytes=max_body, seconds=timeout)
     models = {
         name: Loading(model=where, precision=precision, backend=backend, threads=threads)
         for name, where in named(model or ["bundled"]).items()
     }
+    pages = origins(allow_origin or ())
     key = api_key(api_key_file, os.environ.get("PUBMEDBERT_API_KEY"))
     listening: socket = listen(host, port)
     log_to_stderr()
-    settings = Settings(models=models, limits=limits, host=host, key=key, origins=tuple(allow_origin or ()))
+    settings = Settings(models=models, limits=limits, host=host, key=key, origins=pages)
     asyncio.run(run(settings, listening))

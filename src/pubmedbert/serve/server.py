@@ -159,6 +159,19 @@ def named(given: Sequence[str]) -> dict[str, str]:
     return models
 
 
+def origins(given: Sequence[str]) -> tuple[str, ...]:
+    """Web origins as browsers send them.
+
+    Raises:
+        InputError: one is no scheme and host.
+    """
+    for text in given:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or text != f"{parts.scheme}://{parts.netloc}":
+            raise InputError(f"--allow-origin {text}: write an origin as browsers send it, such as https://example.org")
+    return tuple(given)
+
+
 def api_key(file: Path | None, variable: str | None) -> str | None:
     """The key to ask for, from a file or from the environment.
 

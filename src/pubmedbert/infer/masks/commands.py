@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import islice
 from json import dumps
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
@@ -121,16 +120,37 @@ def _fill_lines(file: str, fill: Fill, key: str) -> None:
     name = "standard input" if file == "-" else file
     out = sys.stdout  # a progress bar takes its place while it is shown
     with _opened(file) as stream, _progress(name) as advance:
-        lines = ((number, text) for number, text in numbered(stream, name) if text.strip())
-        while chunk := list(islice(lines, CHUNK)):
+        for chunk, failure in _chunks(stream, name):
             try:
                 filled = fill([text for _, text in chunk])
             except TextError as error:
-                raise InputError(f"{name}, line {chunk[error.index][0]}: {error}") from error
+                failure = InputError(f"{name}, line {chunk[error.index][0]}: {error}")
+                chunk = chunk[: error.index]
+                filled = fill([text for _, text in chunk])
             for (number, text), found in zip(chunk, filled, strict=True):
                 print(dumps({"line": number, "text": text, key: found}, ensure_ascii=False), file=out)
             out.flush()
             advance(len(chunk))
+            if failure is not None:
+                raise failure
+
+
+def _chunks(stream: IO[bytes], name: str) -> Iterator[tuple[list[tuple[int, str]], InputError | None]]:
+    """Numbered lines that are not blank, so many at a time; with the last ones, what is wrong thereafter."""
+    lines = numbered(stream, name)
+    ended, failure = False, None
+    while not ended and failure is None:
+        chunk: list[tuple[int, str]] = []
+        try:
+            while len(chunk) < CHUNK:
+                number, text = next(lines)
+                if text.strip():
+                    chunk.append((number, text))
+        except StopIteration:
+            ended = True
+        except InputError as error:
+            failure = error
+        yield chunk, failure
 
 
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:

@@ -74,8 +74,11 @@ export function start(panel, models) {
 
 const masks = (answer) => (Array.isArray(answer[0]) ? answer : [answer]);
 
+// Three decimals, as the model card's widget had them; small scores by their first two digits.
+const shown = (score) => (score >= 0.001 ? score.toFixed(3) : score.toExponential(1));
+
 function summary(answer, milliseconds) {
-  const best = masks(answer).map(([first]) => `${first.token_str} ${first.score.toFixed(3)}`).join(", ");
+  const best = masks(answer).map(([first]) => `${first.token_str} ${shown(first.score)}`).join(", ");
   return `Best: ${best} (${Math.round(milliseconds)} ms)`;
 }
 
@@ -94,7 +97,7 @@ function table(text, answers, number, caption) {
     return element("tr", {},
       element("th", { scope: "row", className: "word", textContent: word }),
       element("td", { className: "score" }, element("div", {},
-        element("span", { textContent: score.toFixed(3) }),
+        element("span", { textContent: shown(score) }),
         element("div", { className: "track", "aria-hidden": "true" }, bar))),
       element("td", { className: "sequence" }, ...filled(text, number, word)));
   });

@@ -1,0 +1,174 @@
+"""What a model says of the states of a row: pieces at each place, or the labels of a fine-tuned model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pubmedbert.errors import InputError
+from pubmedbert.explore.rows import Row
+from pubmedbert.infer.engines.weights import Checkpoint
+from pubmedbert.infer.labels.predict import Prediction
+from pubmedbert.infer.labels.rows import SHORTEST_ROW
+from pubmedbert.infer.labels.rows import Row as LabelRow
+from pubmedbert.infer.labels.spans import entities
+from pubmedbert.infer.labels.tuned import TunedModel
+from pubmedbert.infer.masks.packs import best, log_normaliser
+from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.model.names import BIAS, DECODER, WORDS
+
+GUESSES = 5
+"""Pieces that are named at a place."""
+_TRANSFORM = "cls.predictions.transform."
+_CHUNK = 64  # places whose [V] logits are in memory at a time
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A piece that the model would write at a place."""
+
+    id: int
+    piece: str
+    probability: float
+
+
+class VocabularyHead:
+    """The head that fills masks, on states that are there already: no second pass, and pairs too.
+
+    Args:
+        checkpoint: with a masked-language-model head.
+        tokenizer: of the model.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, tokenizer: ModelTokenizer) -> None:
+        tensors = checkpoint.tensors
+        self._dense = (tensors[f"{_TRANSFORM}dense.weight"], tensors[f"{_TRANSFORM}dense.bias"])
+        self._norm = (tensors[f"{_TRANSFORM}LayerNorm.weight"], tensors[f"{_TRANSFORM}LayerNorm.bias"])
+        self._decoder = (tensors[WORDS if checkpoint.config.tied else DECODER], tensors[BIAS])
+        self._epsilon = checkpoint.config.norm_eps
+        self._tokenizer = tokenizer
+
+    def logits(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores `[M, V]` of the vocabulary from `[M, D]` states of the last layer.
+
+        Raises:
+            InputError: they are no numbers.
+        """
+        weight, bias = self._dense
+        state: NDArray[np.float32] = states @ weight.T + bias
+        state *= (1 + _erf(state * np.float32(0.5**0.5)).astype(np.float32)) / 2  # GELU, exact
+        state -= state.mean(axis=1, keepdims=True)
+        state /= np.sqrt(np.square(state).mean(axis=1, keepdims=True) + np.float32(self._epsilon))
+        weight, bias = self._norm
+        state = state * weight + bias
+        weight, bias = self._decoder
+        logits: NDArray[np.float32] = state @ weight.T + bias
+        if not np.isfinite(logits).all():
+            raise InputError(
+                "the model's scores are no finite numbers: its weights are damaged; train or fetch it anew"
+            )
+        return logits
+
+    def guesses(self, states: NDArray[np.float32]) -> list[list[Guess]]:
+        """The best pieces at each of M places, the best first, as fill-mask finds them.
+
+        Args:
+            states: `[M, D]` of the last layer.
+        """
+        found = []
+        for first in range(0, len(states), _CHUNK):
+            for logits in self.logits(states[first : first + _CHUNK]):
+                ids = best(logits[: self._tokenizer.size], GUESSES)
+                shares = np.exp(logits[ids].astype(np.float64) - log_normaliser(logits))
+                found.append([self._guess(*pair) for pair in zip(ids.tolist(), shares.tolist(), strict=True)])
+        return found
+
+    def _guess(self, piece: int, probability: float) -> Guess:
+        return Guess(piece, str(self._tokenizer.pieces.id_to_token(piece)), probability)
+
+
+class TunedHead:
+    """What a fine-tuned model says of a row, masks and all.
+
+    Args:
+        folder: of the model.
+        threads: processor threads used.
+
+    Raises:
+        ModelError: the folder holds no fine-tuned model.
+    """
+
+    def __init__(self, folder: Path, threads: int | None) -> None:
+        self._model = TunedModel(folder, threads=threads)
+        self.head = self._model.head
+        longest = self._model.extra.get("max_length")
+        """The longest row it was tuned on."""
+        most = self._model.config.max_positions
+        self.longest = min(longest, most) if isinstance(longest, int) and longest >= SHORTEST_ROW else most
+
+    def logits(self, row: Row, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+        """Logits of a row in several versions, batched.
+
+        Args:
+            row: what its places are.
+            ids: the word pieces of each version.
+
+        Returns:
+            `[W, C]` for the W words of the row, or `[C]` where texts are classified.
+        """
+        firsts = [places[0] for places in row.words().values()] if self.head.level == "tokens" else []
+        where, words = tuple(firsts), tuple(range(len(firsts)))
+        return self._model.logits(
+            [[LabelRow(tuple(version), row.second, number, where, words)] for number, version in enumerate(ids)]
+        )
+
+    def log_shares(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-probabilities of the labels, of `logits`' shape; a regression has its score."""
+        if self.head.problem == "regression":
+            return logits
+        if self.head.problem == "multi":
+            odds: NDArray[np.float64] = -np.logaddexp(0, -logits)
+            return odds
+        top = logits - logits.max(axis=-1, keepdims=True)
+        logs: NDArray[np.float64] = top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
+        return logs
+
+    def says(self, row: Row, texts: Sequence[str], ids: Sequence[int]) -> Prediction:
+        """The answer to a row, in the form of `pubmedbert.infer.labels.predict.Predictor.predict_texts`."""
+        (logits,) = self.logits(row, [ids])
+        if self.head.level == "tokens":
+            return self._entities(row, texts, np.exp(self.log_shares(logits)))
+        if self.head.problem == "regression":
+            return {"score": float(logits[0])}
+        scores = dict(zip(self.head.labels, np.exp(self.log_shares(logits)).tolist(), strict=True))
+        if self.head.problem == "multi":
+            chosen = [label for label, logit in zip(self.head.labels, logits, strict=True) if logit > 0]
+            return {"labels": chosen, "scores": scores}
+        label = self.head.labels[int(logits.argmax())]
+        return {"label": label, "score": scores[label], "scores": scores}
+
+    def _entities(self, row: Row, texts: Sequence[str], shares: NDArray[np.float64]) -> Prediction:
+        """The entities that the `[W, C]` probabilities of the words spell, with the places of their pieces."""
+        words = list(row.words().values())
+        tags = [self.head.labels[index] for index in shares.argmax(axis=-1)] if words else []
+        found = []
+        for kind, first, end in entities(tags):
+            places = [place for word in words[first:end] for place in word]
+            start, after = row.tokens[places[0]].start, row.tokens[places[-1]].end
+            found.append(
+                {
+                    "entity": kind,
+                    "start": start,
+                    "end": after,
+                    "text": texts[row.tokens[places[0]].text][start:after],
+                    "score": float(shares[first:end].max(axis=-1).mean()),
+                    "places": places,
+                }
+            )
+        return {"entities": found}

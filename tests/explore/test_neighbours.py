@@ -1,0 +1,127 @@
+"""Search finds what comparing everything finds, and says of it what the corpus says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pubmedbert.errors import InputError
+from pubmedbert.explore.index import make_index, scales
+from pubmedbert.explore.index_files import Index
+from pubmedbert.explore.neighbours import cosines, nearest, neighbours, word_state
+from pubmedbert.explore.summary import attended, entity_types, matched
+from pubmedbert.explore.view import ExploredModel
+from pubmedbert.infer.engines.quantise import quantise
+from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.infer.masks.packs import best
+from tests.explore.conftest import FakeCorpus
+from tests.infer.tuned_folders import HEADS, tuned_folder
+
+
+@pytest.fixture(scope="module")
+def made(explored: ExploredModel, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    return make_index(FakeCorpus(), explored.folder, tmp_path_factory.mktemp("index") / "index")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_search_equals_comparing_everything(data: st.DataObject) -> None:
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    count, width = data.draw(st.integers(1, 3000)), data.draw(st.sampled_from([1, 3, 64, 1024]))
+    extreme = data.draw(st.booleans())  # the largest sums there can be
+    whole = rng.choice([-127, 127], (count, width)) if extreme else rng.integers(-127, 128, (count, width))
+    vectors, query = whole.astype(np.int8), rng.normal(size=width).astype(np.float32)
+    found = cosines(vectors, scales(vectors), query, data.draw(st.integers(1, 3)))
+    asked = quantise(query[None])[0][0].astype(np.int64)
+    products = vectors.astype(np.int64) @ asked  # exact
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(asked)
+    exact = np.divide(products, norms, out=np.zeros(count), where=norms > 0)
+    assert np.abs(found - exact).max() < 1e-6
+    inexact = np.float32(products) * scales(vectors) * scales(asked[None].astype(np.int8))[0]
+    assert np.array_equal(found, inexact)  # the sums are exact: nothing depends on blocks or threads
+    k = min(count, 10)
+    assert np.array_equal(best(found, k), np.argsort(-inexact, kind="stable")[:k])
+
+
+def test_a_word_finds_itself_and_its_like(made: Index, explored: ExploredModel) -> None:
+    sentence = made.sentence(1)
+    view = explored.view(sentence)
+    place = next(place for place, token in enumerate(view.row.tokens) if token.piece == "kinase")
+    found = neighbours(made, explored, view, place, count=20)
+    assert len(found) == 20
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+    assert (found[0].word, found[0].sentence) == ("kinase", sentence)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert {one.word.lower() for one in found[:5]} == {"kinase"}
+    for one in found:
+        assert one.sentence[one.start : one.end] == one.word
+        assert one.link == (f"https://pubmed.ncbi.nlm.nih.gov/{one.doc_id}/" if one.doc_id != "x0123" else None)
+    unlinked = nearest(made, word_state(view.row, view.hidden[2], place), count=1000)
+    assert len(unlinked) == min(1000, len(made.words))
+
+
+def test_a_word_of_several_pieces_has_one_state(explored: ExploredModel) -> None:
+    view = explored.view("imatinib works")
+    places = view.row.words()[0]
+    assert len(places) > 1
+    states = [word_state(view.row, view.hidden[2], place) for place in places]
+    assert np.array_equal(states[0], states[-1])
+    assert np.allclose(states[0], view.hidden[2][places].mean(axis=0))
+
+
+def test_what_cannot_be_searched(
+    made: Index,
+    explored: ExploredModel,
+    padded_vocabulary: Path,
+    tmp_path: Path,
+) -> None:
+    view = explored.view("a cell")
+    for place in (-1, 0, 3, 99):
+        with pytest.raises(InputError, match="no word stands at place"):
+            neighbours(made, explored, view, place)
+    with pytest.raises(InputError, match="neighbours must be from 1 to 1000, not 0"):
+        neighbours(made, explored, view, 1, count=0)
+    other = ExploredModel(padded_vocabulary)
+    with pytest.raises(InputError, match="was made with another model"):
+        neighbours(made, other, other.view("a"), 1)
+
+
+def test_summaries(made: Index, explored: ExploredModel, tmp_path: Path) -> None:
+    view = explored.view(made.sentence(1))
+    found = neighbours(made, explored, view, 3, count=12)
+    tagger = Predictor(tuned_folder(tmp_path / "tags", HEADS["tags"]))
+    counts = entity_types(matched(found), tagger)
+    assert counts.total() == 12
+    assert set(counts) <= {"none", "Disease", "Drug"}
+    (expected,) = tagger.predict_texts([found[0].sentence])
+    entities = expected["entities"]
+    assert isinstance(entities, list)
+    inside = [each["entity"] for each in entities if each["start"] < found[0].end and found[0].start < each["end"]]
+    assert entity_types(matched(found[:1]), tagger) == {inside[0] if inside else "none": 1}
+    words = list(attended(explored, found, layer=1, heads=[0, 2]))
+    for one, span in zip(found, words, strict=True):
+        assert span is not None
+        text, start, end = span
+        assert text == one.sentence
+        assert start != one.start
+        assert text[start:end].strip()
+    assert entity_types(words, tagger).total() == 12
+    with pytest.raises(InputError, match="classifies texts and does not tag words"):
+        entity_types(matched(found), Predictor(tuned_folder(tmp_path / "text", HEADS["single"])))
+
+
+def test_attended_words_are_those_with_most_attention(made: Index, explored: ExploredModel) -> None:
+    view = explored.view(made.sentence(1))
+    found = neighbours(made, explored, view, 3, count=1)
+    (span,) = attended(explored, found, layer=0)
+    assert span is not None
+    theirs = explored.view(found[0].sentence)
+    sums = theirs.attentions[0].sum(axis=0)
+    words = list(theirs.row.words().values())
+    own = next(word for word in words if theirs.row.tokens[word[0]].start == found[0].start)
+    totals = {word[0]: sums[np.ix_(own, word)].sum() for word in words if word != own}
+    assert theirs.row.tokens[max(totals, key=totals.__getitem__)].start == span[1]
