@@ -188,7 +188,7 @@ def faults(
     (work / "few.json").write_text(json.dumps(texts))
     (work / "few answers.json").write_text(json.dumps([alone(url, text) for text in texts]))
     files = [str(work / "few.json"), str(work / "few answers.json")]
-    seconds = given.seconds / 2
+    seconds = max(3.0, given.seconds / 2)  # in less, good clients could be done before a process is killed
     good = start_clients("load", url, *files, seconds, max(2, given.clients // 10))
     bad = start_clients("bad", url, seconds)
     killed = 0

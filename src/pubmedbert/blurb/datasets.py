@@ -288,11 +288,11 @@ def held_out(name: str, data: Path) -> list[str]:
     found = entry(name)
     folder = _folder(found, data)
     texts: dict[str, None] = {}
+    absent = lacking(name, data)
     for split in _HELD_OUT:
-        if split not in lacking(name, data):
-            for example in _read(found, folder, split, "original"):
-                parts = (" ".join(example.words),) if isinstance(example, Tagged) else (example.text, example.text_b)
-                texts |= {part: None for part in parts if part is not None}
+        for example in () if split in absent else _read(found, folder, split, "original"):
+            parts = (" ".join(example.words),) if isinstance(example, Tagged) else (example.text, example.text_b)
+            texts |= {part: None for part in parts if part is not None}
     return list(texts)
 
 

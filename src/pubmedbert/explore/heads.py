@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pubmedbert.errors import InputError
 from pubmedbert.explore.rows import Row
 from pubmedbert.infer.engines.weights import Checkpoint
-from pubmedbert.infer.labels.predict import Prediction
-from pubmedbert.infer.labels.rows import SHORTEST_ROW
 from pubmedbert.infer.labels.rows import Row as LabelRow
+from pubmedbert.infer.labels.said import Prediction, classes, tags
 from pubmedbert.infer.labels.spans import entities
 from pubmedbert.infer.labels.tuned import TunedModel
 from pubmedbert.infer.masks.packs import best, log_normaliser
@@ -107,10 +106,7 @@ class TunedHead:
     def __init__(self, folder: Path, threads: int | None) -> None:
         self._model = TunedModel(folder, threads=threads)
         self.head = self._model.head
-        longest = self._model.extra.get("max_length")
-        """The longest row it was tuned on."""
-        most = self._model.config.max_positions
-        self.longest = min(longest, most) if isinstance(longest, int) and longest >= SHORTEST_ROW else most
+        self.max_length = self._model.max_length
 
     def logits(self, row: Row, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Logits of a row in several versions, batched.
@@ -142,23 +138,16 @@ class TunedHead:
     def says(self, row: Row, texts: Sequence[str], ids: Sequence[int]) -> Prediction:
         """The answer to a row, in the form of `pubmedbert.infer.labels.predict.Predictor.predict_texts`."""
         (logits,) = self.logits(row, [ids])
-        if self.head.level == "tokens":
-            return self._entities(row, texts, np.exp(self.log_shares(logits)))
-        if self.head.problem == "regression":
-            return {"score": float(logits[0])}
-        scores = dict(zip(self.head.labels, np.exp(self.log_shares(logits)).tolist(), strict=True))
-        if self.head.problem == "multi":
-            chosen = [label for label, logit in zip(self.head.labels, logits, strict=True) if logit > 0]
-            return {"labels": chosen, "scores": scores}
-        label = self.head.labels[int(logits.argmax())]
-        return {"label": label, "score": scores[label], "scores": scores}
+        if self.head.level == "text":
+            return classes(self.head, logits)
+        return self._entities(row, texts, logits)
 
-    def _entities(self, row: Row, texts: Sequence[str], shares: NDArray[np.float64]) -> Prediction:
-        """The entities that the `[W, C]` probabilities of the words spell, with the places of their pieces."""
+    def _entities(self, row: Row, texts: Sequence[str], logits: NDArray[np.float64]) -> Prediction:
+        """The entities that the `[W, C]` logits of the words spell, with the places of their pieces."""
         words = list(row.words().values())
-        tags = [self.head.labels[index] for index in shares.argmax(axis=-1)] if words else []
+        named, scores = tags(self.head, logits)
         found = []
-        for kind, first, end in entities(tags):
+        for kind, first, end in entities(named):
             places = [place for word in words[first:end] for place in word]
             start, after = row.tokens[places[0]].start, row.tokens[places[-1]].end
             found.append(
@@ -167,7 +156,7 @@ class TunedHead:
                     "start": start,
                     "end": after,
                     "text": texts[row.tokens[places[0]].text][start:after],
-                    "score": float(shares[first:end].max(axis=-1).mean()),
+                    "score": float(scores[first:end].mean()),
                     "places": places,
                 }
             )

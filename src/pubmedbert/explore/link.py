@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 from urllib.parse import parse_qsl, quote, urlencode
 
-from pubmedbert.model.locate import _NEW_NAME, _OLD_NAME
+from pubmedbert.model.locate import current_name
 
 Side = Literal["left", "right"]
 SENTENCE = "Gefitinib is an EGFR tyrosine kinase inhibitor, which is often used for breast cancer and NSCLC treatment."
@@ -167,7 +167,7 @@ def fit(state: State, *, layers: int, heads: int, tokens: int | None = None) -> 
 
 def same_model(name: str, other: str) -> bool:
     """Whether two names mean one model: the family's names on the hub from before its renaming are aliases."""
-    return _OLD_NAME.sub(_NEW_NAME, name) == _OLD_NAME.sub(_NEW_NAME, other)
+    return current_name(name) == current_name(other)
 
 
 def _cut(text: str, notices: list[str]) -> str:

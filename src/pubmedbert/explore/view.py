@@ -17,7 +17,7 @@ from pubmedbert.explore.heads import Guess, TunedHead, VocabularyHead
 from pubmedbert.explore.rows import Row, RowReader
 from pubmedbert.infer.engine import Encoder, open_encoder, open_explorer
 from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
-from pubmedbert.infer.labels.predict import Prediction
+from pubmedbert.infer.labels.said import Prediction
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import ModelError
@@ -74,7 +74,7 @@ class ExploredModel:
         self._explorer = open_explorer(self.folder, part=self._part, threads=threads)
         self._threads = threads
         self._opening = threading.Lock()
-        most = self.tuned.longest if self.tuned else self.config.max_positions
+        most = self.tuned.max_length if self.tuned else self.config.max_positions
         tags = self.tuned is not None and self.tuned.head.level == "tokens"
         pairs = self.config.token_types > 1 and not tags
         self._reader = RowReader(self.tokenizer, min(most, longest or most), pairs=pairs, literal=tuned)

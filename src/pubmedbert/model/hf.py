@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from pubmedbert.model.checkpoint import read_checkpoint
 from pubmedbert.model.config import ModelError, config_to_hf
 from pubmedbert.model.head import WRITER
 from pubmedbert.model.heads import Bert
+from pubmedbert.model.tensors import saving
 
 
 def name_table(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -122,10 +122,5 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     Raises:
         OSError: the disk is full or the file can't be written.
     """
-    path.touch()
-    mode = path.stat().st_mode  # as for any new file; the library would let nobody but the owner read it
-    try:
+    with saving(path):
         save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # it hides the system's error in a text
-        raise OSError(str(error)) from error
-    path.chmod(mode)

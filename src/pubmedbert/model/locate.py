@@ -55,7 +55,7 @@ def locate(name: str) -> Path:
     if match is None or name.startswith((".", "~")):
         raise ModelError(f"no model {name!r}: there is no such folder, and hub ids look like owner/name[@revision]")
     asked, revision = match["id"], match["revision"]
-    renamed = _OLD_NAME.sub(_NEW_NAME, asked)
+    renamed = current_name(asked)
     try:
         return _fetch(renamed, revision)
     except _NotCachedError:
@@ -66,6 +66,11 @@ def locate(name: str) -> Path:
 
 class _NotCachedError(ModelError):
     """The hub is out of reach, and the cache does not hold the model."""
+
+
+def current_name(name: str) -> str:
+    """The name of a hub model after the family's renaming; any other name as it is."""
+    return _OLD_NAME.sub(_NEW_NAME, name)
 
 
 def _fetch(repository: str, revision: str | None) -> Path:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import mmap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """Bits of bfloat16, a number that numpy does not have: `floats` knows it."""
@@ -28,6 +29,22 @@ _KINDS: dict[str, DTypeLike] = {
     "U8": "u1",
     "BOOL": "?",
 }
+
+
+@contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Around safetensors' `save_file`: the file is readable by whoever may read the folder.
+
+    Raises:
+        OSError: the disk is full or the file can't be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode  # as for any new file; the library would let nobody but the owner read it
+    try:
+        yield
+    except SafetensorError as error:  # it hides the system's error in a text
+        raise OSError(str(error)) from error
+    path.chmod(mode)
 
 
 class Floats(Mapping[str, NDArray[np.float32]]):

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.model.config import ModelError, config_to_hf
 from pubmedbert.model.head import WRITER
 from pubmedbert.model.names import BIAS, DECODER, DECODER_BIAS
+from pubmedbert.model.tensors import saving
 
 DTYPES = {"float32": np.float32, "float16": np.float16}
 """Numbers the weights can be written in."""
@@ -37,13 +37,8 @@ def write_model(checkpoint: Checkpoint, folder: Path, dtype: str = "float32") ->
     text = json.dumps({**config_to_hf(checkpoint.config), "dtype": dtype, "written_by": WRITER}, indent=2)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     path = folder / "model.safetensors"
-    path.touch()
-    mode = path.stat().st_mode  # as for any new file; the library would let nobody but the owner read it
-    try:
+    with saving(path):
         save_file(stored, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # it hides the system's error in a text
-        raise OSError(str(error)) from error
-    path.chmod(mode)
 
 
 def _stored(checkpoint: Checkpoint, dtype: str) -> Iterator[tuple[str, NDArray[Any]]]:

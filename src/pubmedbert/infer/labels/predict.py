@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
-from pubmedbert.infer.labels.rows import SHORTEST_ROW, Long, RowEncoder
+from pubmedbert.infer.labels.rows import Long, RowEncoder
+from pubmedbert.infer.labels.said import Prediction, classes, softmax, tags
 from pubmedbert.infer.labels.spans import entities, from_scheme
 from pubmedbert.infer.labels.tuned import TunedModel
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
-
-Prediction = dict[str, object]
-"""What is said of one input; JSON can hold it."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ class Predictor:
             _check_tags(self.head.labels, folder)
         self.pairs = False if self.head.level == "tokens" or config.token_types < 2 else _pairs(extra, folder)
         self._long = _long(extra, folder)
-        length = _max_length(extra, config.max_positions, folder)
-        self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), length)
+        self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), self._model.max_length)
 
     def predict_texts(self, texts: Sequence[str | tuple[str, str | None]]) -> list[Prediction]:
         """What the model says of each text, or pair of texts.
@@ -96,7 +93,7 @@ class Predictor:
             InputError: a text is not valid Unicode, or there are two texts and the model reads one, or the other way.
         """
         if self.head.level == "text":
-            return [self._classes(logits) for logits in self.text_logits(texts)]
+            return [classes(self.head, logits) for logits in self.text_logits(texts)]
         found = self._rows.found_words_batch([text for text, _ in self._checked(texts)])
         logits = self._model.logits([rows for rows, _ in found])
         return [
@@ -128,7 +125,7 @@ class Predictor:
         found = self._rows.found_pieces_batch(texts)
         logits = self._model.logits([each.rows for each in found])
         return [
-            Pieces(each.tokens, each.spans, each.words, _softmax(scores))
+            Pieces(each.tokens, each.spans, each.words, softmax(scores))
             for each, scores in zip(found, logits, strict=True)
         ]
 
@@ -155,7 +152,7 @@ class Predictor:
             raise InputError("this model classifies texts, not words; give it texts")
         results: list[Prediction] = []
         for words, logits in zip(sentences, self._model.logits(self._rows.words_batch(sentences)), strict=True):
-            tags, scores = self._tags(logits)
+            named, scores = tags(self.head, logits)
             found = [
                 {
                     "entity": kind,
@@ -164,39 +161,20 @@ class Predictor:
                     "text": " ".join(words[first:end]),
                     "score": float(scores[first:end].mean()),
                 }
-                for kind, first, end in entities(tags)
+                for kind, first, end in entities(named)
             ]
-            results.append({"tags": from_scheme(tags), "entities": found})
+            results.append({"tags": from_scheme(named), "entities": found})
         return results
-
-    def _tags(self, logits: NDArray[np.float64]) -> tuple[list[str], NDArray[np.float64]]:
-        """The most probable tag of each word, and its probability, from `[words, C]` logits."""
-        probabilities = _softmax(logits)
-        return [self.head.labels[index] for index in probabilities.argmax(axis=-1)], probabilities.max(axis=-1)
 
     def _entities(self, text: str, spans: Sequence[tuple[int, int]], logits: NDArray[np.float64]) -> Prediction:
         """The entities of a text whose words are at `spans`."""
-        tags, scores = self._tags(logits)
+        named, scores = tags(self.head, logits)
         found = []
-        for kind, first, last in entities(tags):
+        for kind, first, last in entities(named):
             start, end = spans[first][0], spans[last - 1][1]
             score = float(scores[first:last].mean())
             found.append({"entity": kind, "start": start, "end": end, "text": text[start:end], "score": score})
         return {"entities": found}
-
-    def _classes(self, logits: NDArray[np.float64]) -> Prediction:
-        """What `[C]` logits say of a text."""
-        if self.head.problem == "regression":
-            return {"score": float(logits[0])}
-        if self.head.problem == "multi":
-            labels = [label for label, logit in zip(self.head.labels, logits, strict=True) if logit > 0]
-            return {"labels": labels, "scores": self._named(_sigmoid(logits))}
-        scores = self._named(_softmax(logits))
-        label = self.head.labels[int(logits.argmax())]
-        return {"label": label, "score": scores[label], "scores": scores}
-
-    def _named(self, probabilities: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(self.head.labels, probabilities.tolist(), strict=True))
 
 
 def _check_tags(labels: Sequence[str], folder: Path) -> None:
@@ -204,15 +182,6 @@ def _check_tags(labels: Sequence[str], folder: Path) -> None:
         entities(labels)
     except InputError as error:
         raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
-
-
-def _max_length(extra: dict[str, object], max_positions: int, folder: Path) -> int:
-    value = extra.get("max_length", max_positions)
-    if isinstance(value, int) and not isinstance(value, bool) and SHORTEST_ROW <= value <= max_positions:
-        return value
-    raise InputError(
-        f"{folder / 'config.json'}: max_length must be from {SHORTEST_ROW} to {max_positions}, not {value!r}"
-    )
 
 
 def _long(extra: dict[str, object], folder: Path) -> Long:
@@ -230,16 +199,3 @@ def _pairs(extra: dict[str, object], folder: Path) -> bool | None:
     if texts is None or (texts in (1, 2) and not isinstance(texts, bool)):
         return None if texts is None else texts == 2
     raise InputError(f"{folder / 'config.json'}: texts must be 1 or 2, not {texts!r}")
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the last axis, of any shape."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
-    return shares
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """By way of tanh, which does not overflow."""
-    shares: NDArray[np.float64] = (1 + np.tanh(logits / 2)) / 2
-    return shares

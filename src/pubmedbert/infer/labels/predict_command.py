@@ -18,7 +18,8 @@ from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.lines import numbered
 
 if TYPE_CHECKING:
-    from pubmedbert.infer.labels.predict import Prediction, Predictor
+    from pubmedbert.infer.labels.predict import Predictor
+    from pubmedbert.infer.labels.said import Prediction
 
 CHUNK = 256
 """Inputs read, predicted and printed at a time."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend, Encoder, open_encoder
 from pubmedbert.infer.engines.weights import Checkpoint, read_checkpoint
 from pubmedbert.infer.labels.logits import gather
-from pubmedbert.infer.labels.rows import Row, batches
+from pubmedbert.infer.labels.rows import SHORTEST_ROW, Row, batches
 from pubmedbert.model.head import Head, read_extra
 
 PACK_TOKENS = 8192
@@ -27,6 +28,7 @@ class TunedModel:
         threads: how many it may use; None is one for each core.
 
     Raises:
+        InputError: its config.json names a longest row that the model cannot have.
         ModelError: the folder holds no fine-tuned model.
     """
 
@@ -42,6 +44,8 @@ class TunedModel:
         self.head: Head = checkpoint.head
         self.config = checkpoint.config
         self.extra = read_extra(checkpoint.values)
+        self.max_length = _max_length(self.extra, self.config.max_positions, folder)
+        """The longest row it was tuned on, in word pieces."""
         self.encoder: Encoder = open_encoder(folder, part="tuned", backend=backend, threads=threads)
         self._pooler = _dense(checkpoint, "bert.pooler.dense") if self.head.has_pooler else None
         self._classifier = _dense(checkpoint, "classifier")
@@ -83,6 +87,15 @@ class TunedModel:
             weight, bias = self._pooler
             pooled = np.tanh(pooled @ weight.T + bias)
         return pooled
+
+
+def _max_length(extra: Mapping[str, object], max_positions: int, folder: Path) -> int:
+    value = extra.get("max_length", max_positions)
+    if isinstance(value, int) and not isinstance(value, bool) and SHORTEST_ROW <= value <= max_positions:
+        return value
+    raise InputError(
+        f"{folder / 'config.json'}: max_length must be from {SHORTEST_ROW} to {max_positions}, not {value!r}"
+    )
 
 
 def _dense(checkpoint: Checkpoint, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -75,7 +75,7 @@ def fill_mask(
     beam
         Hypotheses kept in the search of --joint and --pieces; 10 unless more answers are asked for.
     file
-        Read texts from a file, one per line (- is standard input), of any length: JSON lines are printed as they come.
+        Read texts from a file, one per line (- is standard input), of any length: JSON lines come in blocks of 256.
     json
         Print what the Hugging Face fill-mask API returns; with --joint, the list of fillings.
     jsonl
