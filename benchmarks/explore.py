@@ -121,7 +121,7 @@ def search(words: int, width: int, rounds: int) -> Iterator[str]:
     """Times of all candidates for the search."""
     import numpy as np
 
-    from pubmedbert.explore.index import scales
+    from pubmedbert.explore.index_files import scales
     from pubmedbert.explore.neighbours import cosines
     from pubmedbert.infer.engine import thread_count
     from pubmedbert.infer.masks.packs import best

@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--naive", nargs=2, metavar=("MODEL", "PORT"), help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, metavar=("MODEL", "SIZE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and clients are ended on the way out
     if given.naive:
         naive(*given.naive)
         return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from inspect import signature
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from pubmedbert import __version__
-from pubmedbert.errors import InputError
+from pubmedbert.errors import InputError, meant
 from pubmedbert.model.config import ModelError
 
 # Where each command lives and what a list of commands says of it; its own --help is its docstring. The modules named
@@ -39,6 +41,8 @@ COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "shards": ("pubmedbert.shards.commands:shards", "Tokenise what was kept into memory-mapped shards."),
     "pretrain": ("pubmedbert.pretrain.commands:pretrain", "Pretrain an encoder from scratch; resumes by itself."),
     "evaluate": ("pubmedbert.pretrain.commands:evaluate", "Held-out loss and accuracy under frozen masks."),
+    "report": ("pubmedbert.pretrain.report_command:report", "Curves of pretraining runs beside each other, as a page."),
+    "plan": ("pubmedbert.pretrain.planning.command:plan", "Memory, days and cost of a recipe, before it is run."),
     "export": ("pubmedbert.infer.export.export_command:export", "Write a run or model as a Hugging Face folder."),
 }
 GROUPS = {
@@ -58,7 +62,8 @@ def build_app(tokens: list[str]) -> App:
         name="pubmedbert",
         help="PubMedBERT rebuilt in the open: PubMed XML to corpus, vocabulary, pretraining and a filled mask.",
         version=__version__,
-        error_formatter=_sentence,
+        print_error=False,  # main does, on one line
+        exit_on_error=False,
     )
     for name, entry in COMMANDS.items():
         group = App(name=name, help=GROUPS[name]) if isinstance(entry, dict) else app
@@ -75,10 +80,12 @@ def main(tokens: list[str] | None = None) -> None:
     given = sys.argv[1:] if tokens is None else tokens
     try:
         build_app(given)(given, result_action="return_value")
+    except CycloptsError as error:
+        _fail(_usage(error))
     except (InputError, ModelError) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
-        if error.name not in {"torch", "matplotlib", "scipy", "optuna"}:
+        if error.name not in {"torch", "scipy", "optuna"}:
             raise
         _fail(f"this command needs {error.name}: pip install 'pubmedbert[train]'")
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
@@ -88,9 +95,24 @@ def main(tokens: list[str] | None = None) -> None:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
 
 
-def _sentence(error: CycloptsError) -> str:
-    """A usage error as one sentence."""
-    return f"error: {' '.join(str(error).split())}"
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with a command line, and what may have been meant."""
+    chain = list(error.command_chain or ())
+    words = " ".join(["pubmedbert", *chain])
+    otherwise = f"see {words} --help"
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        given = error.unused_tokens[0]
+        known = COMMANDS[chain[0]] if chain else COMMANDS
+        return f"there is no command {' '.join([*chain, given])}; {meant(given, known, otherwise)}"
+    if isinstance(error, UnknownOptionError):
+        given = str(error.token.keyword or error.token.value)
+        options = [name for argument in error.argument_collection for name in argument.names]
+        return f"there is no option {given}; {meant(given, options, otherwise)}"
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        given = shlex.quote(error.unused_tokens[0])
+        takes_model = error.target is not None and "model" in signature(error.target).parameters
+        return f"{words} has no place for {given}; {f'write --model {given}' if takes_model else otherwise}"
+    return str(error)
 
 
 def _fail(sentence: str) -> None:

@@ -16,6 +16,7 @@ from pubmedbert.progress import say
 CONFIG = "config.toml"
 METRICS = "metrics.jsonl"
 STATE = "state.json"
+EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)")
 
 

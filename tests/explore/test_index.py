@@ -159,6 +159,18 @@ def test_a_lower_layer_and_a_limit(made: Index, explored: ExploredModel, tmp_pat
     assert not np.array_equal(lower.vectors[0], made.vectors[0])
 
 
+@pytest.mark.parametrize("layer", [1, 2])
+def test_what_the_heads_give(explored: ExploredModel, tmp_path: Path, layer: int) -> None:
+    index = make_index(FakeCorpus(5), explored.folder, tmp_path / "index", layer=layer, of="heads")
+    assert index.of == "heads"
+    view = explored.view(index.sentence(0))
+    stored = index.vectors[0].astype(np.float64) * index.words["scale"][0]
+    given = view.heads[layer - 1][view.row.words()[0]].mean(axis=0)
+    assert stored @ given / np.linalg.norm(given) > 0.9999
+    with pytest.raises(InputError, match="holds an index made with another kind; choose another --out"):
+        make_index(FakeCorpus(5), explored.folder, index.folder, layer=layer)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_index_is_refused(made: Index, tmp_path: Path, name: str) -> None:
     folder = Path(shutil.copytree(made.folder, tmp_path / "index"))
@@ -178,7 +190,8 @@ def test_a_damaged_index_is_refused(made: Index, tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 0}, "says format 0; this version reads format 1"),
+        ({"format": 1}, "says format 1; this version reads format 2"),
+        ({"kind": "moods"}, "is damaged: meta.json does not say what it was made from"),
         ({"files": None}, "is damaged: "),
         ({"files": {}}, "is damaged: meta.json lacks 'vectors.bin'"),
         ({"width": 31}, "is damaged: cannot reshape"),
@@ -250,4 +263,5 @@ def test_the_command(
     assert open_index(tmp_path / "index").documents == ["1", "2", "3"]
     main(["explore", "index", *options])
     assert "is up to date: nothing to do" in capsys.readouterr().err
+    assert "made with another kind" in refused("explore", "index", *options, "--of", "heads")
     assert "--layer must be from 1 to 2" in refused("explore", "index", *options, "--layer", "9")

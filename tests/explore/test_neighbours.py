@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.explore.index import make_index, scales
-from pubmedbert.explore.index_files import Index
-from pubmedbert.explore.neighbours import cosines, nearest, neighbours, word_state
-from pubmedbert.explore.summary import attended, entity_types, matched
+from pubmedbert.explore.index import make_index
+from pubmedbert.explore.index_files import Index, scales
+from pubmedbert.explore.neighbours import Neighbour, cosines, nearest, neighbours, word_state
+from pubmedbert.explore.rows import Row
+from pubmedbert.explore.summary import attended, entity_types, matched, open_tagger, readable, tagged
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.infer.engines.quantise import quantise
-from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.packs import best
 from tests.explore.conftest import FakeCorpus
 from tests.infer.tuned_folders import HEADS, tuned_folder
@@ -64,6 +65,17 @@ def test_a_word_finds_itself_and_its_like(made: Index, explored: ExploredModel) 
     assert len(unlinked) == min(1000, len(made.words))
 
 
+def test_search_by_what_the_heads_give(explored: ExploredModel, tmp_path: Path) -> None:
+    index = make_index(FakeCorpus(20), explored.folder, tmp_path / "index", layer=1, of="heads")
+    assert (index.of, index.layer) == ("heads", 1)
+    sentence = index.sentence(1)
+    view = explored.view(sentence)
+    place = next(place for place, token in enumerate(view.row.tokens) if token.piece == "kinase")
+    found = neighbours(index, explored, view, place, count=5)
+    assert (found[0].word, found[0].sentence) == ("kinase", sentence)
+    assert found[0].score == pytest.approx(1, abs=1e-3)
+
+
 def test_a_word_of_several_pieces_has_one_state(explored: ExploredModel) -> None:
     view = explored.view("imatinib works")
     places = view.row.words()[0]
@@ -93,25 +105,52 @@ def test_what_cannot_be_searched(
 def test_summaries(made: Index, explored: ExploredModel, tmp_path: Path) -> None:
     view = explored.view(made.sentence(1))
     found = neighbours(made, explored, view, 3, count=12)
-    tagger = Predictor(tuned_folder(tmp_path / "tags", HEADS["tags"]))
-    counts = entity_types(matched(found), tagger)
+    tagger = open_tagger(tuned_folder(tmp_path / "tags", HEADS["tags"]))
+    said = tagged(found, tagger)
+    counts = entity_types(matched(found), said)
     assert counts.total() == 12
     assert set(counts) <= {"none", "Disease", "Drug"}
     (expected,) = tagger.predict_texts([found[0].sentence])
     entities = expected["entities"]
     assert isinstance(entities, list)
     inside = [each["entity"] for each in entities if each["start"] < found[0].end and found[0].start < each["end"]]
-    assert entity_types(matched(found[:1]), tagger) == {inside[0] if inside else "none": 1}
-    words = list(attended(explored, found, layer=1, heads=[0, 2]))
+    assert entity_types(matched(found[:1]), said) == {inside[0] if inside else "none": 1}
+    words = attended(explored, found, layer=1, heads=[0, 2])
     for one, span in zip(found, words, strict=True):
         assert span is not None
         text, start, end = span
         assert text == one.sentence
         assert start != one.start
         assert text[start:end].strip()
-    assert entity_types(words, tagger).total() == 12
+    assert entity_types(words, said).total() == 12
+    assert (tagged([], tagger), attended(explored, [], layer=0)) == ({}, [])
     with pytest.raises(InputError, match="classifies texts and does not tag words"):
-        entity_types(matched(found), Predictor(tuned_folder(tmp_path / "text", HEADS["single"])))
+        open_tagger(tuned_folder(tmp_path / "text", HEADS["single"]))
+
+
+@pytest.mark.parametrize(("layer", "heads", "sentence"), [(2, None, "2 layers; .* 2 is none"), (0, [1, 4], "4 heads")])
+def test_what_the_model_does_not_have_attends_to_nothing(
+    explored: ExploredModel, layer: int, heads: list[int] | None, sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        attended(explored, [], layer=layer, heads=heads)
+
+
+def test_a_sentence_is_read_once(made: Index, explored: ExploredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = explored.view(made.sentence(1))
+    found = neighbours(made, explored, view, 3, count=30)
+    sentences = {one.sentence for one in found}
+    assert len(sentences) < 30
+    real, read = ExploredModel.attention, []
+
+    def noted(model: ExploredModel, text: str, layer: int) -> tuple[Row, NDArray[np.float32]]:
+        read.append(text)
+        return real(model, text, layer)
+
+    monkeypatch.setattr(ExploredModel, "attention", noted)
+    words = attended(explored, found, layer=0)
+    assert sorted(read) == sorted(sentences)
+    assert [attended(explored, [one], layer=0)[0] for one in found] == words
 
 
 def test_attended_words_are_those_with_most_attention(made: Index, explored: ExploredModel) -> None:
@@ -123,5 +162,30 @@ def test_attended_words_are_those_with_most_attention(made: Index, explored: Exp
     sums = theirs.attentions[0].sum(axis=0)
     words = list(theirs.row.words().values())
     own = next(word for word in words if theirs.row.tokens[word[0]].start == found[0].start)
-    totals = {word[0]: sums[np.ix_(own, word)].sum() for word in words if word != own}
+    totals = {
+        word[0]: sums[np.ix_(own, word)].sum()
+        for word in words
+        if word != own and any(theirs.row.tokens[place].piece.strip("#").isalnum() for place in word)
+    }
     assert theirs.row.tokens[max(totals, key=totals.__getitem__)].start == span[1]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word", "attended_to"), [("kinase (.): ;", "kinase", None), ("-- kinase, p53 ...", "kinase", "p53")]
+)
+def test_punctuation_is_no_news(explored: ExploredModel, sentence: str, word: str, attended_to: str | None) -> None:
+    start = sentence.index(word)
+    one = Neighbour(1.0, word, sentence, start, start + len(word), "1", None)
+    (span,) = attended(explored, [one], layer=0)
+    assert (span and sentence[span[1] : span[2]]) == attended_to
+
+
+def test_so_many_word_pieces_are_read(made: Index, explored: ExploredModel) -> None:
+    found = neighbours(made, explored, explored.view(made.sentence(1)), 3, count=30)
+    lengths = [len(explored.tokenizer.encode(one.sentence)) for one in found]
+    fresh = [one.sentence not in {before.sentence for before in found[:number]} for number, one in enumerate(found)]
+    costs = np.cumsum(np.where(fresh, lengths, 0))
+    assert readable(explored, found, int(costs[-1])) == 30
+    assert readable(explored, found, int(costs[9])) == int((costs <= costs[9]).sum())
+    assert readable(explored, found, lengths[0] - 1) == 0
+    assert readable(explored, [], 0) == 0

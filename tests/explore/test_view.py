@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,12 @@ from safetensors.numpy import load_file, save_file
 from transformers import BertTokenizerFast
 
 from pubmedbert.errors import InputError
+from pubmedbert.explore import rows
+from pubmedbert.explore.occlusion import occlude
+from pubmedbert.explore.rows import Token
 from pubmedbert.explore.view import ExploredModel
+from pubmedbert.infer.engine import Encoder, open_encoder
+from pubmedbert.infer.labels import tuned
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.fill_mask import FillMask
 from tests.explore.conftest import SENTENCE
@@ -41,11 +47,15 @@ def test_everything_equals_transformers(
         given["input_ids"][0, place] = tokenizer.mask_token_id
     model = load_theirs(explored.folder)
     model.set_attn_implementation("eager")
+    mixed: list[torch.Tensor] = []
+    for layer in model.bert.encoder.layer:
+        layer.attention.output.dense.register_forward_pre_hook(lambda _, inputs: mixed.append(inputs[0]))
     with torch.inference_mode():
         theirs = model(**given, output_attentions=True, output_hidden_states=True)
     assert view.row.ids(tokenizer.mask_token_id) == given["input_ids"][0].tolist()
     assert np.abs(view.attentions - torch.cat(theirs.attentions).numpy()).max() < 1e-4
     assert np.abs(view.hidden - torch.cat(theirs.hidden_states).numpy()).max() < 1e-4
+    assert np.abs(view.heads - torch.cat(mixed).numpy()).max() < 1e-4
     shares, pieces = theirs.logits[0].softmax(-1).topk(5)
     assert view.guesses is not None
     for place, guesses in enumerate(view.guesses):
@@ -101,6 +111,58 @@ def test_what_cannot_be_done_is_said(padded_vocabulary: Path) -> None:
         model.view("\ud800")
     with pytest.raises(InputError, match="the longest row must be at least 8 word pieces, not 7"):
         ExploredModel(padded_vocabulary, longest=7)
+
+
+def test_what_is_left_out_costs_nothing(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = ExploredModel(padded_vocabulary, longest=12), []
+
+    def noted(*fields: Any, **more: Any) -> Token:
+        made.append(fields)
+        return Token(*fields, **more)
+
+    monkeypatch.setattr(rows, "Token", noted)
+    row, notices = model.read("a, b " * 40_000, "c " * 7)
+    assert len(made) == 11  # [CLS] and [SEP] among them
+    assert notices == ["only the first 9 of 120007 word pieces are shown"]
+    assert [token.text for token in row.tokens] == [0] * 6 + [1] * 6
+    assert list(row.words()) == list(range(9))
+    alone, _ = model.read("a, b " * 40_000)
+    short, _ = model.read("a, b a, b a, b a,")
+    assert alone.tokens[:-1] == short.tokens[:11]
+
+
+def test_a_layer_alone(explored: ExploredModel) -> None:
+    view = explored.view(SENTENCE)
+    for layer, maps in enumerate(view.attentions):
+        row, same = explored.attention(SENTENCE, layer)
+        assert row == view.row
+        assert np.array_equal(same, maps)
+
+
+def test_labels_take_no_second_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def noted(folder: Path, **options: Any) -> Encoder:
+        opened.append(folder)
+        return open_encoder(folder, **options)
+
+    monkeypatch.setattr(tuned, "open_encoder", noted)
+    model = ExploredModel(tuned_folder(tmp_path / "tags", HEADS["tags"]))
+    assert model.view(SENTENCE).says is not None
+    assert model.view("").says == {"entities": []}
+    assert opened == []
+    occlude(model, model.read("a cell")[0], place=1)
+    assert opened == [model.folder]
+
+
+def test_rows_are_cut_to_a_number_of_numbers(padded_vocabulary: Path) -> None:
+    model = ExploredModel(padded_vocabulary, numbers=2 * 4 * 11 * 11 + 1)
+    assert model.longest == 11
+    view = model.view("a b c a b c a b c a b c")
+    assert view.attentions.shape == (2, 4, 11, 11)
+    assert view.notices == ("only the first 9 of 12 word pieces are shown",)
+    assert ExploredModel(padded_vocabulary, numbers=1).longest == 8
+    assert ExploredModel(padded_vocabulary, numbers=1 << 25).longest == 64
 
 
 def test_an_encoder_without_a_head() -> None:

@@ -73,5 +73,9 @@ def test_sizes(layers: int, model: str, size: str) -> None:
     assert size_of(layers, model) == size
 
 
+def test_an_electra_is_known_by_its_config_too() -> None:
+    assert size_of(4, "runs/mine", "electra") == "electra"
+
+
 def test_defaults_are_plain() -> None:
     assert Recipe().freeze == Recipe().reinit == 0

@@ -58,11 +58,15 @@ def test_lines_where_there_is_no_terminal(padded_vocabulary: Path, capsys: pytes
     tokens = ("fill-mask", "the [MASK] is a", "--model", padded_vocabulary, "--top-k", 2)
     printed = output(capsys, *tokens).splitlines()
     answers = FillMask(padded_vocabulary).fill(["the [MASK] is a"], top_k=2)[0][0]
-    assert printed == [f"{a['score']:.4f}\t{a['token_str']}\t{a['sequence']}" for a in answers]
+    assert printed == [f"{a['score']:.4f}\t{a['token_str']}\t{a['text']}" for a in answers]
     printed = output(capsys, *tokens, "a [MASK] b [MASK]").splitlines()
     titles = [line for line in printed if "\t" not in line]
     assert titles == ["the [MASK] is a", "a [MASK] b [MASK] (mask 1 of 2)", "a [MASK] b [MASK] (mask 2 of 2)"]
     assert len(printed) == 9
+    both = FillMask(padded_vocabulary).fill(["a [MASK] b [MASK]"], top_k=1)[0]
+    assert [line.split("\t")[2] for line in printed[4::3]] == [answers[0]["text"] for answers in both]
+    spelt = output(capsys, "fill-mask", "A  KINASE,[MASK]", "--model", padded_vocabulary).split("\t")[2]
+    assert spelt.startswith("A  KINASE,")
 
 
 def test_a_table_with_bars_on_a_terminal(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +82,7 @@ def test_a_table_with_bars_on_a_terminal(padded_vocabulary: Path, monkeypatch: p
     assert "█" * 20 in shown
     for answer in filled[0][0]:
         assert f"{answer['score']:.2%}" in shown
-        assert answer["sequence"] in shown
+        assert answer["text"] in shown
 
 
 def test_texts_from_standard_input(
@@ -120,9 +124,11 @@ def test_standard_input_that_cannot_be_filled(
         (["[MASK]", "--file", "-"], "named both by --file and by arguments"),
         (["--file", "no/such/file"], "no/such/file: No such file"),
         (["[MASK]", "--no-such-option"], "there is no option --no-such-option; see pubmedbert fill-mask --help"),
-        (["[MASK]", "--topk=3"], "there is no option --topk; see"),
+        (["[MASK]", "--topk=3"], "there is no option --topk; did you mean --top-k?"),
         (["[MASK]", "--targets", "1,2-dichloroethane"], "the comma in '1,2' of --targets may be part of a word"),
-        (["[MASK]", "--targets", 'a,"b'], "--targets must be words separated by commas"),
+        (["[MASK]", "--targets", 'a,"b'], "a double quote in --targets 'a,\"b' is not closed"),
+        (["[MASK]", "--targets", '"1,2-dichloroethane, insulin'], "is not closed; close it after the word"),
+        (["[MASK]", "--targets", '"a"b"c"'], "--targets must be words separated by commas"),
         (["[MASK]", "--targets", "[SEP]", "--joint"], "the target [SEP] is no word"),
     ],
 )
@@ -179,6 +185,28 @@ def test_a_file_of_texts(
         assert [string.split(",")[0] for string in strings[0]] == [string.split(",")[0] for string in strings[1]]
 
 
+@pytest.mark.parametrize("form", ["--json", "--jsonl"])
+def test_a_file_is_printed_as_it_always_is(
+    padded_vocabulary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("a [MASK]\n")
+    tokens = ("fill-mask", "--file", file, "--model", padded_vocabulary)
+    assert output(capsys, *tokens, form) == output(capsys, *tokens)
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_file_without_texts(
+    padded_vocabulary: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text(text)
+    main(["fill-mask", "--file", str(file), "--model", str(padded_vocabulary)])
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{file} holds no text: there was nothing to fill" in printed.err
+
+
 @pytest.mark.parametrize(
     ("bad", "said"), [(b"no mask", "the text 'no mask' has no [MASK]"), (b"\xff [MASK]", "byte 1 is not UTF-8")]
 )
@@ -199,6 +227,21 @@ def test_a_stream_is_answered_up_to_a_bad_line(
     printed = capsys.readouterr()
     assert [line["line"] for line in lines(printed.out)] == [1, 3, 4]
     assert f"\nerror: standard input, line 5: {said}" in f"\n{printed.err}"
+
+
+def test_a_pipe_is_answered_as_its_lines_come(padded_vocabulary: Path) -> None:
+    code = "from pubmedbert.cli import main; main()"
+    command = [sys.executable, "-c", code, "fill-mask", "--file", "-", "--model", str(padded_vocabulary)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        for number in (1, 2):
+            run.stdin.write(b"a [MASK]\n")
+            run.stdin.flush()
+            assert json.loads(run.stdout.readline())["line"] == number  # while the pipe is still open
+        run.stdin.close()
+        assert run.stdout.read() == b""
+    assert run.returncode == 0
 
 
 def test_the_progress_bar_does_not_swallow_the_answers(padded_vocabulary: Path, tmp_path: Path) -> None:

@@ -232,6 +232,21 @@ def test_a_model_is_converted_once(small: Path, cache: Path, monkeypatch: pytest
     assert [states.shape for states in open_encoder(small).hidden([[1, 2]])] == [(2, 32)]
 
 
+def test_a_conversion_that_is_deleted_in_use_is_made_anew(small: Path, cache: Path, tmp_path: Path) -> None:
+    """What runs several rows is opened when there are several for the first time."""
+    rows, where = [[1, 2, 3], [4, 5, 6, 7]], [[1], [1]]
+    expected = open_engine(small, threads=2).logits(rows, where)
+    model = Path(shutil.copytree(small, tmp_path / "model"))
+    engines = [open_engine(model, threads=2) for _ in range(2)]
+    assert np.allclose(engines[0].logits(rows[:1], where[:1]), expected[:1], atol=1e-5)
+    shutil.rmtree(cache)
+    assert np.array_equal(engines[0].logits(rows, where), expected)
+    shutil.rmtree(cache)
+    (model / "config.json").write_text((model / "config.json").read_text().replace("1e-12", "1e-6"))
+    with pytest.raises(InputError, match="was deleted while it was in use, and its model was changed; start again"):
+        engines[1].logits(rows, where)
+
+
 @pytest.mark.parametrize("file", ["weights.bin", "logits.onnx", "manifest.json"])
 def test_a_damaged_conversion_is_made_anew(small: Path, cache: Path, file: str) -> None:
     first = open_engine(small).logits([[1, 2, 3]], [[1]])

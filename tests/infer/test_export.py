@@ -156,7 +156,7 @@ def test_a_model_without_card_gets_one_that_claims_no_licence(padded_vocabulary:
     export(str(padded_vocabulary), tmp_path / "out")
     head, body = front_matter(tmp_path / "out")
     assert "license" not in head
-    assert "training and licence are those of its source" in body
+    assert "from `padded`, which came without a card: training and licence are those of that model" in body
 
 
 def test_a_model_keeps_its_card_and_its_spacing(padded_vocabulary: Path, tmp_path: Path) -> None:
@@ -168,6 +168,18 @@ def test_a_model_keeps_its_card_and_its_spacing(padded_vocabulary: Path, tmp_pat
     export(source, tmp_path / "out")
     assert front_matter(tmp_path / "out") == ({"license": "apache-2.0"}, "Ä model.\n")
     assert AutoTokenizer.from_pretrained(tmp_path / "out").clean_up_tokenization_spaces is True
+
+
+def test_a_card_of_ours_names_the_folder(run: Path, tmp_path: Path) -> None:
+    export("bundled", tmp_path / "mine")
+    head, body = front_matter(tmp_path / "mine")
+    assert head["license"] == "mit"
+    assert "bundled" not in body
+    export(run, tmp_path / "first")
+    export(tmp_path / "first", tmp_path / "second")
+    cards = [(tmp_path / name / "README.md").read_text() for name in ("first", "second")]
+    assert cards[0].count("first") == 4
+    assert cards[0].replace("first", "second") == cards[1]
 
 
 def test_a_published_pubmedbert_gets_what_it_lacked(tmp_path: Path) -> None:

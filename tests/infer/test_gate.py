@@ -14,12 +14,13 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import open_engine
 from pubmedbert.infer.engines import gate
 from pubmedbert.infer.engines.gate import Agreement, answer, ask, compare
-from pubmedbert.infer.engines.mixed_precision import choose
-from pubmedbert.infer.engines.weights import read_checkpoint
+from pubmedbert.infer.engines.mixed_precision import Choice, choose
+from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.infer.export.export import export
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
 from pubmedbert.model.attention import SelfAttention
+from pubmedbert.model.checkpoint import Checkpoint
 from pubmedbert.model.locate import BUNDLED
 
 
@@ -87,6 +88,7 @@ def test_the_bundled_model_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "int8 against fp32: the same best piece at " in said
     figures = json.loads((out / "int8.json").read_text())
     assert not any(path.is_dir() for path in out.iterdir())
+    assert fingerprint(out) == fingerprint(BUNDLED) == figures["fingerprint"]
     assert figures["top1"] >= figures["bar"] == 0.97
     assert figures["score_error_mean"] < 0.01
     rounded, exact = open_engine(out), open_engine(out, precision="fp32")
@@ -96,6 +98,35 @@ def test_the_bundled_model_in_int8(tmp_path: Path, capsys: pytest.CaptureFixture
     assert again.top1 == figures["top1"]
     export(out, out)  # an export without int8 takes its place
     assert open_engine(out).name == "onnx fp32"
+
+
+def test_what_was_judged_is_not_judged_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, text = tmp_path / "out", tmp_path / "text.txt"
+    judged: list[Path] = []
+
+    def choosing(checkpoint: Checkpoint, questions: gate.Questions, work: Path, threads: int) -> Choice:
+        judged.append(work)
+        return Choice(frozenset({"0.up"}), (), Agreement(500, 0.98, 0.01, 0.2))
+
+    monkeypatch.setattr("pubmedbert.infer.export.int8_export.choose", choosing)
+    tokens = ["export", "bundled", "--out", str(out), "--int8"]
+    main(tokens)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    capsys.readouterr()
+    main(tokens)
+    assert f"{out / 'int8.json'} is up to date: int8 was judged for these weights before" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert len(judged) == 1
+    for number, content in enumerate(("one two three four\n" * 300, "five six seven eight\n" * 300), start=2):
+        text.write_text(content)
+        main([*tokens, "--text", str(text)])
+        main([*tokens, "--text", str(text)])
+        assert len(judged) == number  # by a text, or by another one
+    (out / "int8.json").write_text("{")
+    main(tokens)
+    assert len(judged) == 4
 
 
 def test_what_int8_harms_stays_in_fp32(tmp_path: Path) -> None:

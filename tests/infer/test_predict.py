@@ -322,6 +322,37 @@ def test_standard_input(
     assert same(printed(capsys, "-", "--model", folders["multi"]), expected)
 
 
+def test_a_pipe_is_answered_as_its_lines_come(folders: dict[str, Path]) -> None:
+    code = "from pubmedbert.cli import main; main()"
+    command = [sys.executable, "-c", code, "predict", "-", "--model", str(folders["single"])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        for text in ("", *TEXTS[:2]):
+            run.stdin.write(f"{text}\n".encode())
+            run.stdin.flush()
+            assert not text or "label" in json.loads(run.stdout.readline())  # while the pipe is still open
+        run.stdin.close()
+        assert run.stdout.read() == b""
+    assert run.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("all.jsonl", b'{"text": "a"}\n\n{"text": "b"}\n{}\n{"text": "c"}'), ("all.conll", b"a O\n\nb O\n\n\tO\n")],
+)
+def test_what_comes_before_a_bad_line_is_answered(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        main(["predict", str(tmp_path / name), "--model", str(folders["tags"])])
+    assert caught.value.code == 2
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 2
+    assert "line 4: " in said.err or "line 5: " in said.err
+
+
 @pytest.mark.parametrize("name", ["empty.txt", "empty.jsonl", "empty.conll"])
 def test_nothing_in_nothing_out(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
@@ -333,7 +364,7 @@ def test_nothing_in_nothing_out(
 @pytest.mark.parametrize(
     ("model", "name", "data", "match"),
     [
-        ("tags", "a.jsonl", b'{"text": "a"}\n\n{"text"', "a.jsonl, line 3: not JSON"),
+        ("tags", "a.jsonl", b'\n\n{"text"', "a.jsonl, line 3: not JSON"),
         ("tags", "a.jsonl", b"[1]", "line 1: a JSON object is wanted, not list"),
         ("tags", "a.jsonl", b'{"title": "a"}', 'line 1: this model tags words: an object with "text" or "words"'),
         ("single", "a.jsonl", b'{"words": ["a"]}', 'line 1: this model classifies texts: one with "text" is wanted'),
@@ -343,7 +374,7 @@ def test_nothing_in_nothing_out(
         ("tags", "a.jsonl", b'{"text": "a", "text_b": "b"}', "line 1: this model tags one text at a time"),
         ("tags", "a.jsonl", b'{"text": "\\ud800"}', 'line 1: "text" holds half of a surrogate pair'),
         ("tags", "a.jsonl", b'{"id": ["\\ud800"], "text": "a"}', 'line 1: "id" holds half of a surrogate pair'),
-        ("tags", "a.txt", b"a\n\xff", "a.txt, line 2: byte 1 is not UTF-8"),
+        ("tags", "a.txt", b"\n\xff", "a.txt, line 2: byte 1 is not UTF-8"),
         ("tags", "a.conll", b"a O\n\tO", "a.conll, line 2: the first column, the token, is empty"),
         ("single", "a.tsv", b"a\tO", "a.tsv holds words, but this model classifies texts"),
         ("tags", "a.csv", b"a", "a.csv must end in .jsonl, .txt, .conll, .tsv"),
@@ -381,7 +412,7 @@ def test_lines_too_long(
     folders: dict[str, Path], tmp_path: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines, "_LONGEST", 1 << 20)
-    (tmp_path / "a.txt").write_text("a\n" + "b" * (2 << 20))
+    (tmp_path / "a.txt").write_text("\n" + "b" * (2 << 20))
     assert "line 2: it is longer than 1 MB" in refused("predict", tmp_path / "a.txt", "--model", folders["tags"])
 
 

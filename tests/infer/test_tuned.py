@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+from pubmedbert.errors import InputError
 from pubmedbert.finetune.logits import example_logits
 from pubmedbert.infer.labels.rows import RowEncoder
 from pubmedbert.infer.labels.tuned import TunedModel
@@ -45,3 +47,17 @@ def test_words(tmp_path: Path) -> None:
 def test_other_folders(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot read config\.json"):
         TunedModel(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["tags", "single", "mean"])
+@pytest.mark.parametrize("tensor", ["classifier.weight", "bert.embeddings.LayerNorm.bias"])
+def test_a_model_of_no_numbers(tmp_path: Path, name: str, tensor: str, value: float) -> None:
+    folder = tuned_folder(tmp_path / "model", HEADS[name])
+    weights = load_file(folder / "model.safetensors")
+    weights[tensor].reshape(-1)[0] = value
+    save_file(weights, folder / "model.safetensors")
+    rows = RowEncoder(ModelTokenizer(folder, 30522), 64)
+    examples = rows.words_batch([["a"]]) if name == "tags" else rows.text_batch([("a", None)])
+    with pytest.raises(InputError, match="scores are no finite numbers: its weights are damaged"):
+        TunedModel(folder).logits(examples)

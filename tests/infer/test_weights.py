@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pubmedbert.files import sha256
 from pubmedbert.infer.engines import weights
 from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
+from pubmedbert.infer.export.export import export
 from pubmedbert.model import hf
+from pubmedbert.model.checkpoint import Checkpoint, Part
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.head import Head
 from pubmedbert.model.tuned import Tuned
@@ -143,7 +144,9 @@ def test_fine_tuned(tmp_path: Path, head: Head) -> None:
 def test_a_fingerprint_is_of_the_content(folder: Path, tmp_path: Path) -> None:
     mark = fingerprint(folder)
     assert fingerprint(shutil.copytree(folder, tmp_path / "elsewhere")) == mark
-    configure(folder, dtype="float32")  # says what it said
+    configure(folder, dtype="float32", hidden_dropout_prob=0.3, transformers_version="5", architectures=["BertModel"])
+    assert fingerprint(folder) == mark  # as before
+    change(folder, bert__embeddings__position_ids=torch.arange(64)[None])  # a buffer, which is no weight
     assert fingerprint(folder) == mark
     for name in ("bert.encoder.layer.1.output.dense.bias", WORDS):
         state = load_file(folder / "model.safetensors")
@@ -158,6 +161,37 @@ def test_a_fingerprint_is_of_the_content(folder: Path, tmp_path: Path) -> None:
         fingerprint(folder)
 
 
+@pytest.mark.parametrize("form", ["safetensors", "pickle", "untied", "half"])
+def test_an_export_is_the_same_model(padded_vocabulary: Path, tmp_path: Path, form: str) -> None:
+    folder = Path(shutil.copytree(padded_vocabulary, tmp_path / "model"))
+    if form == "untied":
+        words = load_file(folder / "model.safetensors")[WORDS]
+        change(folder, cls__predictions__decoder__weight=words + 1)
+        configure(folder, tie_word_embeddings=False)
+    if form == "half":
+        state = load_file(folder / "model.safetensors")
+        save_file({name: value.half() for name, value in state.items()}, folder / "model.safetensors")
+    if form == "pickle":
+        as_pickle(folder)
+    mark = fingerprint(folder)
+    assert (mark == fingerprint(padded_vocabulary)) == (form in ("safetensors", "pickle"))
+    export(folder, tmp_path / "out")
+    assert fingerprint(tmp_path / "out") == mark
+    export(tmp_path / "out", tmp_path / "half", "float16")
+    assert (fingerprint(tmp_path / "half") == mark) == (form == "half")  # otherwise other numbers
+
+
+def test_a_fingerprint_of_a_tuned_model_is_of_all_it_says(tmp_path: Path) -> None:
+    model = Tuned(SMALL, Head(level="tokens", labels=("O", "B-drug")))
+    save_tuned(model, tmp_path, {})
+    marks = [fingerprint(tmp_path)]
+    change(tmp_path, classifier__bias=torch.ones(2))
+    marks.append(fingerprint(tmp_path))
+    configure(tmp_path, id2label={"0": "O", "1": "B-gene"})
+    marks.append(fingerprint(tmp_path))
+    assert len(set(marks)) == 3
+
+
 def test_hashes_of_large_files_are_remembered(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBMEDBERT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(weights, "_LARGE", 0)
@@ -168,12 +202,11 @@ def test_hashes_of_large_files_are_remembered(folder: Path, tmp_path: Path, monk
     mark = fingerprint(folder)
     read: list[Path] = []
 
-    def hashing(path: Path) -> str:
-        read.append(path)
-        return real(path)
+    def reading(folder: Path, part: Part) -> Checkpoint:
+        read.append(folder)
+        return read_checkpoint(folder, part)
 
-    real = sha256
-    monkeypatch.setattr(weights, "sha256", hashing)
+    monkeypatch.setattr(weights, "read_checkpoint", reading)
     assert fingerprint(folder) == mark
     assert read == []
     data = bytearray(path.read_bytes())
@@ -182,4 +215,6 @@ def test_hashes_of_large_files_are_remembered(folder: Path, tmp_path: Path, monk
     path.write_bytes(data)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # even so
     assert fingerprint(folder) != mark
-    assert read == [path.resolve()]
+    assert read == [folder]
+    configure(folder, layer_norm_eps=1e-6)
+    assert fingerprint(folder) != mark

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +29,15 @@ SMALL = Recipe(
     evaluate_every=5,
     checkpoint_every=4,
 )
-GOLDEN = Path(__file__).parents[1] / "golden" / "pretrain-tiny.json"
 
 
 def settings(recipe: Recipe) -> list[str]:
     """The recipe as command-line overrides of `mini`."""
     return [part for line in recipe.toml().splitlines() for part in ("--set", line)]
+
+
+def changed(recipe: Recipe, **settings: object) -> Recipe:
+    return replace(recipe, **settings)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,10 @@ def test_metrics_have_a_line_for_each_step_and_evaluation(finished: Path) -> Non
     evaluations = [line for line in lines if "eval_loss" in line]
     assert [line["step"] for line in evaluations] == [0, 5, 10, 12]
     assert all(
-        set(line) == {"step", "tokens", "eval_loss", "eval_accuracy", "unigram_loss", "masks"} for line in evaluations
+        set(line) - {"stuck"} == {"step", "tokens", "eval_loss", "eval_accuracy", "unigram_loss", "masks"}
+        for line in evaluations
     )
+    assert [line["step"] for line in lines if "stuck" in line] == [5], "said once: 12 steps are too few to learn"
     assert len({line["masks"] for line in evaluations}) == 1, "evaluation masks are frozen"
 
 
@@ -83,13 +86,6 @@ def test_the_same_seed_gives_the_same_bits(finished: Path, shards: Path, tmp_pat
     assert (tmp_path / "again" / weights).read_bytes() == (finished / weights).read_bytes()
 
 
-def test_golden_losses(finished: Path) -> None:
-    found = [line["loss"] for line in metrics(finished) if "loss" in line]
-    if os.environ.get("PUBMEDBERT_GOLDEN") == "write":
-        GOLDEN.write_text(json.dumps(found, indent=0) + "\n")
-    assert found == pytest.approx(json.loads(GOLDEN.read_text()), abs=2e-3)
-
-
 def test_context_is_learned(shards: Path, tmp_path: Path) -> None:
     recipe = Recipe(
         size="tiny", length=32, max_positions=32, rows=64, steps=150, lr=4e-3, dropout=0.0, attention_dropout=0.0
@@ -113,26 +109,18 @@ def wait_for_lines(run: Path, process: subprocess.Popen[bytes], count: int) -> N
         time.sleep(0.01)
 
 
-def test_kill_9_at_random_steps_changes_nothing(shards: Path, tmp_path: Path) -> None:
-    recipe = Recipe(**{**SMALL.__dict__, "steps": 30, "checkpoint_every": 3, "evaluate_every": 7})
-    assert start(shards, tmp_path / "whole", recipe).wait() == 0
-    run = tmp_path / "killed"
-    seed = random.randrange(10**6)
-    rng = random.Random(seed)
-    for target in (0, *sorted(rng.sample(range(1, 30), 3))):
-        process = start(shards, run, recipe)
-        wait_for_lines(run, process, target)
-        time.sleep(rng.random() * (0.05 if target else 3))  # without a line: while starting, claiming, setting up
-        process.kill()
-        process.wait()
-    assert start(shards, run, recipe).wait() == 0
-    assert metrics(run) == metrics(tmp_path / "whole"), f"kills drawn with seed {seed}"
-    weights = "checkpoints/step-30/model.safetensors"
-    assert (run / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+def test_kill_9_in_mid_run_changes_nothing(finished: Path, shards: Path, tmp_path: Path) -> None:
+    """From outside, once; test_faults kills thirty times."""
+    process = start(shards, tmp_path / "killed", SMALL)
+    wait_for_lines(tmp_path / "killed", process, 8)
+    process.kill()
+    process.wait()
+    pretrain(SMALL, shards, tmp_path / "killed")
+    assert metrics(tmp_path / "killed") == metrics(finished)
 
 
 def test_sigterm_saves_and_exits_as_a_shell_reports_it(shards: Path, tmp_path: Path) -> None:
-    recipe = Recipe(**{**SMALL.__dict__, "steps": 100_000, "checkpoint_every": 100_000, "evaluate_every": 100_000})
+    recipe = changed(SMALL, steps=100_000, checkpoint_every=100_000, evaluate_every=100_000)
     run = tmp_path / "run"
     process = start(shards, run, recipe)
     wait_for_lines(run, process, 4)
@@ -164,9 +152,9 @@ def test_a_damaged_newest_checkpoint_falls_back(
 
 
 def test_a_damaged_checkpoint_never_outlives_a_good_one(shards: Path, finished: Path, tmp_path: Path) -> None:
-    recipe = Recipe(**{**SMALL.__dict__, "keep": 1, "checkpoint_every": 4})
+    recipe = changed(SMALL, keep=1, checkpoint_every=4)
     run = tmp_path / "run"
-    pretrain(Recipe(**{**recipe.__dict__, "keep": 2}), shards, run)
+    pretrain(changed(recipe, keep=2), shards, run)
     (run / "checkpoints" / "step-12" / "state.json").write_text("{}")
     config = (run / "config.toml").read_text().replace("keep = 2", "keep = 1")
     (run / "config.toml").write_text(config)
@@ -178,7 +166,7 @@ def test_a_damaged_checkpoint_never_outlives_a_good_one(shards: Path, finished: 
 def test_two_processes_do_not_train_in_one_folder(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = Recipe(**{**SMALL.__dict__, "steps": 100_000})
+    recipe = changed(SMALL, steps=100_000)
     process = start(shards, tmp_path / "run", recipe)
     try:
         wait_for_lines(tmp_path / "run", process, 2)
@@ -193,7 +181,7 @@ def test_a_run_that_never_saved_may_start_again_with_other_settings(
     shards: Path, finished: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    process = start(shards, run, Recipe(**{**SMALL.__dict__, "checkpoint_every": 10_000, "steps": 10_000}))
+    process = start(shards, run, changed(SMALL, checkpoint_every=10_000, steps=10_000))
     wait_for_lines(run, process, 3)
     process.kill()
     process.wait()
@@ -226,8 +214,8 @@ def test_a_half_written_metrics_line_is_dropped(shards: Path, finished: Path, tm
 def test_gradient_accumulation_gives_the_gradients_of_the_whole_step(
     shards: Path, finished: Path, tmp_path: Path
 ) -> None:
-    plain = Recipe(**{**SMALL.__dict__, "dropout": 0.0, "attention_dropout": 0.0, "pack_tokens": 4096})
-    parts = Recipe(**{**plain.__dict__, "pack_tokens": 40})
+    plain = changed(SMALL, dropout=0.0, attention_dropout=0.0, pack_tokens=4096)
+    parts = changed(plain, pack_tokens=40)
     pretrain(plain, shards, tmp_path / "plain")
     pretrain(parts, shards, tmp_path / "parts")
     for one, other in zip(metrics(tmp_path / "plain"), metrics(tmp_path / "parts"), strict=True):
@@ -240,9 +228,11 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
 ) -> None:
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(
-        InputError, match=r"gradient of step 1 is not finite; start again in another --out with lr below 0\.002"
+        InputError,
+        match=r"2 steps in a row were skipped up to step 2 \(not finite\), after the run had gone back 2 times; "
+        r"start again in another --out with lr below 0\.002",
     ):
-        pretrain(SMALL, shards, tmp_path / "run")
+        pretrain(changed(SMALL, most_skips=2), shards, tmp_path / "run")
 
 
 def fails(capsys: pytest.CaptureFixture[str], *tokens: object) -> str:
@@ -258,9 +248,9 @@ def fails(capsys: pytest.CaptureFixture[str], *tokens: object) -> str:
 def test_other_settings_or_shards_are_refused(
     finished: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    changed = Recipe(**{**SMALL.__dict__, "lr": 1e-3})
+    slower = changed(SMALL, lr=1e-3)
     tokens = ("pretrain", "--recipe", "mini", "--out", finished)
-    error = fails(capsys, *tokens, "--shards", shards, *settings(changed))
+    error = fails(capsys, *tokens, "--shards", shards, *settings(slower))
     assert "lr = 0.002, now it is 0.001" in error
     others = make_shards(tmp_path, documents=300)
     assert "other shards" in fails(capsys, *tokens, "--shards", others, *settings(SMALL))

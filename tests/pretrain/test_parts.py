@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from transformers import BertConfig, BertForMaskedLM
 
 from pubmedbert.cli import main
@@ -20,10 +18,8 @@ from pubmedbert.model.config import SIZES, config_to_hf
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.flops import training_flops
 from pubmedbert.model.heads import Bert
-from pubmedbert.pretrain.evaluate import evaluate_packs
 from pubmedbert.pretrain.feed import feed, fingerprint, special_pieces
 from pubmedbert.pretrain.objective import masked_loss, unigram_loss
-from pubmedbert.pretrain.optimizer import adamw, learning_rate
 from pubmedbert.pretrain.recipe import RECIPES, Recipe, load_recipe
 from pubmedbert.shards.read import open_shards
 from pubmedbert.vocab.folder import build, save
@@ -61,6 +57,13 @@ def test_overrides_win_and_text_needs_no_quotes() -> None:
         ("seed=99999999999999999999999", "seed must be from 0"),
         ("max_positions=99999999999", "max_positions must be from 4 to 65536"),
         ("steps", "--set takes key=value"),
+        ("objective=mlm+nsp", "needs rows of two segments: set two_segments = true"),
+        ("phases=[{share=0.5}]", "shares of the phases add up to 0.5 instead of 1"),
+        ("phases=[{length=64}]", "a phase needs its share"),
+        ("phases=[{share=1, size='base'}]", "a phase: unknown setting 'size'"),
+        ("phases=[{share=1, length=1024}]", "length must be from 4 to 512"),
+        ("phases=3", r"phases must be tables, such as \[\[phases\]\]"),
+        ("as_random=0.5", "as_mask must be from 0 to 0.5"),
     ],
 )
 def test_bad_settings_are_named(override: str, sentence: str) -> None:
@@ -75,27 +78,6 @@ def test_no_recipe_and_no_toml(tmp_path: Path) -> None:
     broken.write_text("steps = = 3")
     with pytest.raises(InputError, match="is not TOML"):
         load_recipe(str(broken))
-
-
-@given(st.integers(1, 500), st.floats(0, 1))
-def test_learning_rate_rises_and_falls_linearly(steps: int, warmup: float) -> None:
-    recipe = Recipe(steps=steps, warmup=warmup, lr=1e-3)
-    rates = [learning_rate(recipe, step) for step in range(steps)]
-    assert all(0 < rate <= 1e-3 * (1 + 1e-9) for rate in rates)
-    top = int(np.argmax(rates))
-    assert all(np.diff(rates[: top + 1]) > 0)
-    assert all(np.diff(rates[top:]) <= 0)
-    if warmup < 1 and steps > 1 / (1 - warmup):
-        assert learning_rate(recipe, steps) == pytest.approx(0, abs=1e-12)
-
-
-def test_decay_leaves_biases_and_norms_alone() -> None:
-    model = Bert(replace(SIZES["tiny"], vocab_size=50))
-    decayed, spared = adamw(model, TINY).param_groups
-    assert all(p.ndim >= 2 for p in decayed["params"])
-    assert all(p.ndim < 2 for p in spared["params"])
-    assert (decayed["weight_decay"], spared["weight_decay"]) == (TINY.weight_decay, 0.0)
-    assert sum(len(group["params"]) for group in (decayed, spared)) == len(list(model.parameters()))
 
 
 def test_loss_and_gradients_equal_those_of_transformers(shards: Path) -> None:
@@ -156,7 +138,9 @@ def test_the_fingerprint_is_of_rows_and_masks_not_of_their_packing(shards: Path)
     packed = [feed(opened, "heldout", replace(TINY, pack_tokens=size)).frozen() for size in (32, 100, 10_000)]
     assert len({len(packs) for packs in packed}) == 3
     assert len({fingerprint(packs) for packs in packed}) == 1
-    other = feed(opened, "heldout", replace(TINY, mask_share=0.3)).frozen()
+    trained_otherwise = feed(opened, "heldout", replace(TINY, mask_share=0.3, as_mask=1.0, as_random=0.0)).frozen()
+    assert fingerprint(trained_otherwise) == fingerprint(packed[0]), "evaluation masks are the same for every run"
+    other = feed(opened, "heldout", replace(TINY, evaluate_mask_share=0.3)).frozen()
     assert fingerprint(other) != fingerprint(packed[0])
 
 
@@ -166,14 +150,6 @@ def test_padding_is_where_the_tokenizer_has_it(tmp_path: Path) -> None:
     assert (kinds.pad, kinds.cls, kinds.sep, kinds.mask) == (6, 1, 4, 5)
     assert kinds.replacements.tolist() == [2, 3]
     assert TINY.model(7, kinds.pad).pad_id == 6
-
-
-def test_nothing_to_predict_is_a_sentence(shards: Path, tmp_path: Path) -> None:
-    model = Bert(TINY.model(open_shards(shards).meta.vocab_size, 0))
-    packs = feed(open_shards(shards), "heldout", TINY).frozen()
-    empty = [replace(packs[0], where=packs[0].where[:0], labels=packs[0].labels[:0])]
-    with pytest.raises(InputError, match="no word piece of the held-out rows is masked"):
-        evaluate_packs(model, empty)
 
 
 def test_flops_of_a_layer_counted_by_hand() -> None:

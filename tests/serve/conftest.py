@@ -19,7 +19,9 @@ import httpx
 import psutil
 import pytest
 
+from pubmedbert.explore.index import make_index
 from pubmedbert.model import hf
+from tests.explore.conftest import FakeCorpus
 from tests.infer.conftest import MINILM, TOKENIZER_FILES, outspoken
 from tests.infer.tuned_folders import HEADS, tuned_folder
 
@@ -105,10 +107,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def service(folders: dict[str, Path]) -> Iterator[Service]:
-    """A service of four models; the first fills masks."""
+def index(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of a small corpus by the model that fills masks."""
+    return make_index(FakeCorpus(30), folders["mask"], tmp_path_factory.mktemp("indexes") / "mask").folder
+
+
+@pytest.fixture(scope="session")
+def service(folders: dict[str, Path], index: Path) -> Iterator[Service]:
+    """A service of four models; the first fills masks, and there is an index for it."""
     models = [part for name in ("mask", "tags", "single", "encoder") for part in ("--model", folders[name])]
-    with serving(*models) as running:
+    with serving(*models, "--index", index, "--tagger", "tags") as running:
         yield running
 
 

@@ -17,7 +17,8 @@ from pubmedbert.serve.connection import timed
 from pubmedbert.serve.limits import Limits
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading
-from pubmedbert.serve.served import ServedModel, Text
+from pubmedbert.serve.served import ServedModel
+from pubmedbert.serve.weighing import Text
 
 LARGE = b"[" + b"1," * (8 << 20) + b"1]"
 """16 MiB: more than the buffers of a connection hold."""

@@ -36,9 +36,9 @@ def test_the_key_is_asked_for() -> None:
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
         assert "API key" in response.json()["error"]
-    for path in ("/metrics", "/models"):
+    for path in ("/metrics", "/models", "/explore/models", "/explore/state"):
         assert call(app, "GET", path).status_code == 401
-    for path in ("/health", "/", "/docs", "/page/main.js", "/openapi.json"):
+    for path in ("/health", "/", "/explore", "/docs", "/page/main.js", "/openapi.json"):
         assert call(app, "GET", path).status_code == 200
     right = {"Authorization": "Bearer s3cret"}
     assert call(app, "POST", "/fill-mask", json=REQUEST, headers=right).status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from tests.serve.conftest import serving
+
 SERVE = [sys.executable, "-c", "from pubmedbert.cli import main; main()", "serve"]
 
 
@@ -18,10 +21,34 @@ def test_a_model_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for options, sentence in (
         (["--model", "nobody"], "no model 'nobody'"),
+        (["--model", "bundeld"], "did you mean bundled?"),
         (["--model", str(tmp_path / "empty")], "config.json"),
         (["--queue", "0"], "the limit queue must be above 0"),
     ):
         run = subprocess.run([*SERVE, "--port", "0", *options], capture_output=True, text=True, timeout=60)
+        assert run.returncode == 2, run.stderr
+        assert run.stderr.startswith("error: ")
+        assert run.stderr.count("\n") == 1
+        assert sentence in run.stderr
+
+
+def test_an_index_that_cannot_be_searched_is_one_sentence(
+    folders: dict[str, Path], index: Path, tmp_path: Path
+) -> None:
+    twin, damaged = (Path(shutil.copytree(index, tmp_path / name)) for name in ("twin", "damaged"))
+    (damaged / "words.bin").write_bytes(b"")
+    mask, other = (("--model", str(folders[name])) for name in ("mask", "encoder"))
+    for options, sentence in (
+        ([*other, "--index", index], f"--index {index} was made with none of the models that are served"),
+        ([*mask, "--index", index, "--index", twin], f"--index {twin} were made with the same model; name one"),
+        ([*mask, "--index", damaged], "words.bin has another size"),
+        ([*mask, "--index", tmp_path], "holds no finished index; make one with: pubmedbert explore index"),
+        ([*mask, "--index", index, "--tagger", folders["single"]], "classifies texts and does not tag words"),
+        ([*mask, "--index", index, "--tagger", "nobody"], "no model 'nobody'"),
+        ([*mask, "--tagger", folders["tags"]], "--tagger is for what the explorer finds in a corpus"),
+    ):
+        command = [*SERVE, "--port", "0", *map(str, options)]
+        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert run.returncode == 2, run.stderr
         assert run.stderr.startswith("error: ")
         assert run.stderr.count("\n") == 1
@@ -37,6 +64,14 @@ def test_other_addresses_are_warned_about(one: Callable[..., Any]) -> None:
         assert httpx.post(url, json={"inputs": "[MASK]"}).status_code == 401
         headers = {"Authorization": "Bearer abc"}
         assert httpx.post(url, json={"inputs": "[MASK]"}, headers=headers).status_code == 200
+
+
+def test_int8_of_a_tuned_model_is_said_to_be_fp32(folders: dict[str, Path]) -> None:
+    with serving("--model", folders["tags"], "--precision", "int8") as service:
+        (line,) = [line for line in service.log if line.get("level") == "warning"]
+        assert line["message"] == "int8 is for models that fill masks; this one is computed in fp32"
+        assert line["model"] == "tags"
+        assert httpx.get(f"{service.url}/models").json()[0]["engine"] == "onnx fp32"
 
 
 def test_the_service_runs_without_torch(folders: dict[str, Path]) -> None:

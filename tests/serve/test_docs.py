@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pubmedbert.explore.index import make_index
+from pubmedbert.model.locate import BUNDLED
+from tests.explore.conftest import FakeCorpus
 from tests.serve.conftest import Service, serving
 from tests.serve.test_page import CHROMIUM, FLAGS
 
@@ -31,9 +34,10 @@ def commands(program: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def world(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the fine-tuned model that the page names."""
+    """A folder with the fine-tuned model and the index that the page names."""
     place = tmp_path_factory.mktemp("world")
     shutil.copytree(folders["tags"], place / "runs" / "ncbi" / "seed-0")
+    make_index(FakeCorpus(5), BUNDLED, place / "index")
     before = Path.cwd()
     os.chdir(place)
     yield place
@@ -63,7 +67,7 @@ def test_services_start(command: str, world: Path) -> None:
 def test_curl(command: str, documented: Service) -> None:
     words = shlex.split(command.replace(ADDRESS, documented.url))
     run = subprocess.run([*words, "--silent", "--fail"], capture_output=True, check=True)
-    assert run.stdout.startswith((b"[{", b'{"status":"ready"'))
+    assert run.stdout.startswith((b"[{", b'{"status":"ready"', b'{"answer": "'))
 
 
 @pytest.mark.parametrize("program", blocks("python"))

@@ -87,9 +87,12 @@ def test_targets_count_and_several_masks(opened: Callable[..., Page]) -> None:
 
 def test_the_keyboard_is_enough(opened: Callable[..., Page]) -> None:
     page = opened()
+    page.locator("body[data-ready]").wait_for()
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.get_by_role("tab", name="Fill-mask").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Explore")).to_be_focused()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("tab", name="Fill-mask")).to_be_focused()
     text = page.get_by_label("Text", exact=True)
@@ -148,6 +151,50 @@ def test_one_answer_after_another(opened: Callable[..., Page], service: Service)
     answer = service.post("/fill-mask", {"inputs": page.get_by_label("Text", exact=True).input_value()}).json()
     expect(page.get_by_role("status")).to_contain_text(f"Best: {answer[0]['token_str']}")
     assert shown(page) == [(one["token_str"], f"{one['score']:.3f}") for one in answer] != first
+
+
+def test_another_example_takes_the_answers_away(opened: Callable[..., Page]) -> None:
+    page = opened()
+    compute, answers = page.get_by_role("button", name="Compute"), page.locator("#fill-mask table")
+    compute.click()
+    expect(answers).to_be_visible()
+    page.get_by_role("button", name="Metformin").click()
+    expect(answers).not_to_be_visible()
+    expect(page.get_by_role("status")).to_be_empty()
+
+    def slowly(route: Route) -> None:
+        page.wait_for_timeout(300)
+        route.continue_()
+
+    page.route("**/pipeline/fill-mask", slowly)
+    compute.click()
+    page.get_by_role("button", name="Mutations").click()
+    expect(compute).to_have_attribute("aria-disabled", "false")  # the answer to the example before has come
+    expect(answers).not_to_be_visible()
+
+
+@pytest.mark.parametrize("control", ["Text", "Model", "Answers", "Only these words"])
+def test_control_and_enter_compute_anywhere(opened: Callable[..., Page], control: str) -> None:
+    page = opened()
+    page.locator("#fill-mask").get_by_label(control, exact=control == "Text").press("Control+Enter")
+    expect(page.locator("#fill-mask tbody tr")).to_have_count(5)
+
+
+def test_control_and_enter_on_an_example_leave_the_text(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.get_by_role("button", name="Metformin").press("Control+Enter")
+    expect(page.locator("#fill-mask tbody tr")).to_have_count(5)
+    expect(page.get_by_label("Text", exact=True)).to_have_value("[MASK] is a tyrosine kinase inhibitor.")
+
+
+def test_small_scores_can_be_told_apart(opened: Callable[..., Page]) -> None:
+    page = opened()
+    scores = {1.0: "1.000", 0.0012: "0.001", 0.00087: "8.7×10⁻⁴", 3.21e-12: "3.2×10⁻¹²", 0.0: "0.000"}
+    answer = [{"score": score, "token": 1, "token_str": "a", "sequence": "a"} for score in scores]
+    page.route("**/pipeline/fill-mask", lambda route: route.fulfill(json=answer))
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("#fill-mask tbody tr")).to_have_count(5)
+    assert [score for _, score in shown(page)] == list(scores.values())
 
 
 def test_html_in_a_text_is_text(opened: Callable[..., Page]) -> None:

@@ -15,7 +15,8 @@ from pubmedbert.serve import frames
 from pubmedbert.serve.limits import Limits, RefusalError
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading, ModelProcess, ProcessEndedError
-from pubmedbert.serve.served import ServedModel, Text
+from pubmedbert.serve.served import ServedModel
+from pubmedbert.serve.weighing import Text
 
 
 class FakeProcess:
@@ -155,7 +156,7 @@ def test_room_is_looked_for_before_texts_are_read(run: Callable[..., list[FakePr
     async def test(served: ServedModel) -> None:
         asked = [ask(served, "hang"), ask(served, "a" * 40)]
         await asyncio.sleep(0.05)
-        served._encode = None  # type: ignore[assignment,method-assign]
+        served._weigher._encode = None  # type: ignore[assignment,method-assign]
         with pytest.raises(RefusalError) as caught:
             await ask(served, "b" * 40)
         assert caught.value.status == 429
@@ -167,7 +168,7 @@ def test_room_is_looked_for_before_texts_are_read(run: Callable[..., list[FakePr
 
 def test_reading_is_part_of_the_time(run: Callable[..., list[FakeProcess]]) -> None:
     async def test(served: ServedModel) -> None:
-        served._encode = lambda texts: time.sleep(0.3) or [[1]]  # type: ignore[func-returns-value,method-assign]
+        served._weigher._encode = lambda texts: time.sleep(0.3) or [[1]]  # type: ignore[func-returns-value,method-assign]
         with pytest.raises(RefusalError, match="no answer within"):
             await ask(served, "a" * 30_000)
 
@@ -176,14 +177,14 @@ def test_reading_is_part_of_the_time(run: Callable[..., list[FakeProcess]]) -> N
 
 def test_targets_are_read_once(run: Callable[..., list[FakeProcess]]) -> None:
     async def test(served: ServedModel) -> None:
-        encode = served._encode
+        encode = served._weigher._encode
         read: list[str] = []
 
         def noted(texts: Sequence[str]) -> list[list[int]]:
             read.extend(texts)
             return encode(texts)
 
-        served._encode = noted  # type: ignore[method-assign]
+        served._weigher._encode = noted  # type: ignore[method-assign]
         await served.answer("fill-mask", [Text("[MASK] a"), Text("[MASK] b")], {"targets": ["drug", "imatinib"]})
         assert sorted(read) == ["[MASK] a", "[MASK] b", "drug", "imatinib"]
 

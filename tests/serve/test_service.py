@@ -112,14 +112,20 @@ def test_lists_are_answered_as_transformers_answers_them(service: Service) -> No
         ("/fill-mask", '{"inputs": " "}', "is empty"),
         ("/fill-mask", '{"inputs": []}', "inputs must be a text"),
         ("/fill-mask", '{"inputs": 5}', "inputs must be a text"),
-        ("/fill-mask", '{"inputs": "[MASK]", "top_k": 3}', "top_k is not known at this address"),
+        ("/fill-mask", '{"inputs": "[MASK]", "top_k": 3}', "there is no field top_k; /docs says what is"),
+        ("/fill-mask", '{"input": "[MASK]"}', "there is no field input; did you mean inputs?"),
+        (
+            "/fill-mask",
+            '{"inputs": "[MASK]", "parameters": {"topk": 3}}',
+            "there is no field parameters.topk; did you mean top_k?",
+        ),
         (
             "/fill-mask",
             '{"inputs": "[MASK]", "parameters": {"top_k": "3"}}',
             "parameters.top_k should be a valid integer",
         ),
         ("/fill-mask", '{"inputs": "[MASK]", "parameters": {"top_k": 101}}', "top_k is 101"),
-        ("/fill-mask", '{"inputs": "[MASK]", "parameters": {"targets": []}}', "parameters.targets"),
+        ("/fill-mask", '{"inputs": "[MASK]", "parameters": {"targets": []}}', "parameters.targets should"),
         ("/fill-mask", json.dumps({"inputs": "[MASK] " * 17}), "has 17 times [MASK]; this service fills at most 16"),
         ("/fill-mask", json.dumps({"inputs": "[MASK] " + "a " * 70}), "too long: 73 word pieces"),
         ("/fill-mask", json.dumps({"inputs": ["[MASK]"] * 257}), "inputs has 257 texts"),
@@ -129,7 +135,9 @@ def test_lists_are_answered_as_transformers_answers_them(service: Service) -> No
             "word pieces of work",
         ),
         ("/fill-mask", "{", "the body is not JSON"),
-        ("/fill-mask", "", "the body"),
+        ("/fill-mask", "", 'the body must be a JSON object, such as {"inputs": "..."}'),
+        ("/fill-mask", "5", 'the body must be a JSON object, such as {"inputs": "..."}'),
+        ("/fill-mask", "{}", "inputs must be a text"),
         ("/fill-mask", "[" * 100_000, "not JSON"),
         ("/fill-mask", b'{"inputs": "\xff [MASK]"}', "not JSON in UTF-8"),
         ("/fill-mask", '{"inputs": "\\ud800 [MASK]"}', "inputs must be a text"),
@@ -159,9 +167,22 @@ def test_bad_requests_are_one_sentence(service: Service, path: str, body: str | 
 def test_what_is_not_there(service: Service) -> None:
     assert httpx.get(f"{service.url}/nothing").status_code == 404
     assert service.post("/models/nobody", {"inputs": TEXT}).json() == {
+        "error": "no model 'nobody' is served; served are mask, tags, single, encoder"
+    }
+    assert service.post("/models/mask/pipeline/summarization", {"inputs": TEXT}).json() == {
+        "error": "the model mask has no task 'summarization'; it has fill-mask, feature-extraction"
+    }
+    assert service.post("/model/mask", {"inputs": TEXT}).json() == {
         "error": "there is nothing at this address; /docs says what there is"
     }
-    assert httpx.put(f"{service.url}/fill-mask").status_code == 405
+    for method, path, allowed in (
+        ("GET", "/fill-mask", "POST"),
+        ("PUT", "/models/mask", "POST"),
+        ("POST", "/page/a", "GET, HEAD"),
+    ):
+        refused = httpx.request(method, f"{service.url}{path}")
+        assert refused.status_code == 405
+        assert refused.json() == {"error": f"{method} is not answered at this address; send {allowed}"}
 
 
 @pytest.mark.parametrize("path", ["/page/../app.py", "/page/%2e%2e/app.py", "/page/..%2fapp.py", "/page//etc/passwd"])

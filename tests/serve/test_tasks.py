@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tracemalloc
 import unicodedata
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from transformers import pipeline
 
 from pubmedbert.serve import frames
@@ -129,6 +131,15 @@ def test_one_bad_text_does_not_spoil_the_others(loaded: dict[str, Loaded]) -> No
     assert first == answers(loaded["mask"], jobs[0])[0]
     assert {answer["token_str"] for answer in json.loads(found[5][1])} == {"drug", "acetylsalicylic"}
     assert "too long" in found[4][1].decode()
+
+
+def test_states_that_are_no_numbers_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["encoder"], tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.LayerNorm.bias"][0] = np.nan
+    save_file(weights, folder / "model.safetensors")
+    ((status, sentence),) = answer_all(load(Loading(model=str(folder))).tasks, [job("feature-extraction", "a")])
+    assert (status, b"no finite numbers" in sentence) == (frames.REFUSED, True)
 
 
 def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pubmedbert.shards.samples import Ints, Special, batches, mask, order, pack, segments
+from pubmedbert.shards.samples import Ints, Masking, Rows, Special, batches, mask, order, pack, segments, single
 
 V = 1000
 UNK, CLS, SEP, MASK = 1, 2, 3, 4
@@ -102,6 +102,15 @@ def test_masked_share_and_actions_over_10000_rows(length: int) -> None:
     assert len(np.unique(drawn)) > 0.5 * min(len(drawn), V - 5), "replacements come from the whole vocabulary"
 
 
+def test_all_masked_pieces_may_become_mask_and_none_be_random() -> None:
+    tokens, lengths = rows_of([100] * 50, 0), [100] * 50
+    masked, where = mask(tokens, lengths, np.arange(50), special(), 0, 0, Masking(0.3, as_mask=1.0, as_random=0.0))
+    assert (masked[where] == MASK).all()
+    assert len(where) / (~SPECIAL[tokens]).sum() == pytest.approx(0.3, abs=0.02)
+    _, fewer = mask(tokens, lengths, np.arange(50), special(), 0, 0, Masking(0.15))
+    assert set(fewer.tolist()) < set(where.tolist()), "a larger share masks the same words and more"
+
+
 def test_masks_differ_between_seeds_epochs_and_samples() -> None:
     kinds = special()
     tokens = rows_of([100], 0)
@@ -183,14 +192,16 @@ def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
     tokens = np.random.default_rng(seed % 1000).integers(5, V, documents[-1]).astype(np.uint16)
     table = segments(documents, sentences, longest, tokens, kinds.continuation)
     samples = order(len(table), seed, 0)
-    parts = list(batches(table, samples, room))
-    assert sorted(np.concatenate(parts).tolist()) == sorted(samples.tolist())
+    whole = single(table, samples)
+    parts = list(batches(whole, room))
+    assert sorted(np.concatenate([part.samples for part in parts]).tolist()) == sorted(samples.tolist())
 
-    def rows(groups: list[Ints]) -> list[tuple[list[int], list[int]]]:
+    def rows(groups: list[Rows]) -> list[tuple[list[int], list[int]]]:
         found = []
         for group in groups:
-            one = pack(tokens, table, group, kinds, seed, 0)
-            assert len(group) == 1 or len(one.tokens) <= room or groups != parts
+            one = pack(tokens, group, kinds, seed, 0)
+            assert len(group.samples) == 1 or len(one.tokens) <= room or groups is not parts
+            assert not one.types.any()
             assert one.lengths == sorted(one.lengths)
             assert (one.positions[np.cumsum([0, *one.lengths[:-1]])] == 0).all()
             for row, where, labels in one.rows():
@@ -199,13 +210,13 @@ def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
                 found.append((original.tolist(), where.tolist()))
         return sorted(found)
 
-    assert rows(parts) == rows([samples]), "memory-sized packs hold the rows and masks of the whole step"
+    assert rows(parts) == rows([whole]), "memory-sized packs hold the rows and masks of the whole step"
 
 
 def test_pack_frames_the_text_of_its_segment() -> None:
     tokens = np.arange(10, 30).astype(np.uint16)
     table = np.array([[0, 5], [5, 12], [12, 20]])
-    one = pack(tokens, table, np.array([2, 0]), special(), 0, 0)
+    one = pack(tokens, single(table, np.array([2, 0])), special(), 0, 0)
     restored = one.tokens.copy()
     restored[one.where] = one.labels
     assert restored.tolist() == [CLS, *range(10, 15), SEP, CLS, *range(22, 30), SEP]

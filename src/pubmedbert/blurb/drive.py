@@ -94,9 +94,10 @@ def finetune_one(
     """
     seeds = options.seeds or (datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5)
     found = locate(model)
-    config = config_from_hf(read_config(found))
+    values = read_config(found)
+    config = config_from_hf(values)
     task = opener(dataset, folder)().task
-    settings = load_recipe(options.recipe, task, size_of(config.layers, model), options.given)
+    settings = load_recipe(options.recipe, task, size_of(config.layers, model, values.get("model_type")), options.given)
     side_by_side = min(options.workers or cores(), seeds)
     job = Job(
         open=opener(dataset, folder, settings.style),

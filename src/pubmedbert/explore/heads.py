@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.errors import InputError
 from pubmedbert.explore.rows import Row
+from pubmedbert.infer.engine import check_finite
 from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.infer.labels.rows import Row as LabelRow
 from pubmedbert.infer.labels.said import Prediction, classes, tags
@@ -68,10 +68,7 @@ class VocabularyHead:
         state = state * weight + bias
         weight, bias = self._decoder
         logits: NDArray[np.float32] = state @ weight.T + bias
-        if not np.isfinite(logits).all():
-            raise InputError(
-                "the model's scores are no finite numbers: its weights are damaged; train or fetch it anew"
-            )
+        check_finite(logits)
         return logits
 
     def guesses(self, states: NDArray[np.float32]) -> list[list[Guess]]:
@@ -93,7 +90,7 @@ class VocabularyHead:
 
 
 class TunedHead:
-    """What a fine-tuned model says of a row, masks and all.
+    """What a fine-tuned model says of a row, masks and all. Its encoder is opened for `logits` alone.
 
     Args:
         folder: of the model.
@@ -118,11 +115,11 @@ class TunedHead:
         Returns:
             `[W, C]` for the W words of the row, or `[C]` where texts are classified.
         """
+        return self._model.logits([[self._label_row(row, version, number)] for number, version in enumerate(ids)])
+
+    def _label_row(self, row: Row, ids: Sequence[int], number: int) -> LabelRow:
         firsts = [places[0] for places in row.words().values()] if self.head.level == "tokens" else []
-        where, words = tuple(firsts), tuple(range(len(firsts)))
-        return self._model.logits(
-            [[LabelRow(tuple(version), row.second, number, where, words)] for number, version in enumerate(ids)]
-        )
+        return LabelRow(tuple(ids), row.second, number, tuple(firsts), tuple(range(len(firsts))))
 
     def log_shares(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log-probabilities of the labels, of `logits`' shape; a regression has its score."""
@@ -135,9 +132,15 @@ class TunedHead:
         logs: NDArray[np.float64] = top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
         return logs
 
-    def says(self, row: Row, texts: Sequence[str], ids: Sequence[int]) -> Prediction:
-        """The answer to a row, in the form of `pubmedbert.infer.labels.predict.Predictor.predict_texts`."""
-        (logits,) = self.logits(row, [ids])
+    def says(self, row: Row, texts: Sequence[str], states: NDArray[np.float32]) -> Prediction:
+        """The answer to a row, in the form of `pubmedbert.infer.labels.predict.Predictor.predict_texts`.
+
+        Args:
+            row: what is answered.
+            texts: those it is of.
+            states: `[T, D]` of the last layer, which are there already: it takes no second pass.
+        """
+        logits = self._model.logits_of(self._label_row(row, [], 0), states)
         if self.head.level == "text":
             return classes(self.head, logits)
         return self._entities(row, texts, logits)

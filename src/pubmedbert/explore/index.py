@@ -1,4 +1,4 @@
-"""Index the words of a corpus by their state in one layer of a model, in int8; what is killed goes on.
+"""Index the words of a corpus by what one layer of a model makes of them, in int8; what is killed goes on.
 
 A word has one vector, the mean of its pieces' states: one for each piece would say much the same and take half as much
 disk again. Words without a letter or digit have none. Each sentence is a row of its own, as is the one looked for.
@@ -31,10 +31,12 @@ from pubmedbert.explore.index_files import (
     WORD,
     WORDS,
     Index,
+    Vectors,
     open_index,
+    scales,
 )
 from pubmedbert.files import locked, read_json, sha256, write_json
-from pubmedbert.infer.engine import Encoder, open_encoder, thread_count
+from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_heads, thread_count
 from pubmedbert.infer.engines.quantise import quantise
 from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.infer.tokenizer import ModelTokenizer
@@ -83,6 +85,7 @@ def make_index(
     out: Path,
     *,
     layer: int | None = None,
+    of: Vectors = "states",
     limit: int | None = None,
     threads: int | None = None,
 ) -> Index:
@@ -95,7 +98,8 @@ def make_index(
         corpus: the documents.
         model: a folder in Hugging Face layout.
         out: the folder to make.
-        layer: index the states after so many layers, from 1; the last where it is None.
+        layer: whose states, or heads, are indexed, from 1; the last where it is None.
+        of: index the states after the layer, or what its heads give.
         limit: index the first so many documents.
         threads: processor threads used.
 
@@ -106,13 +110,13 @@ def make_index(
     """
     checkpoint = read_checkpoint(model, "encoder")
     layer = checkpoint.config.layers if layer is None else layer
-    inputs = _inputs(corpus, model, checkpoint, layer, limit)
+    inputs = {**_inputs(corpus, model, checkpoint, layer, limit), "kind": of}
     with locked(out, busy=f"another process makes {out}; wait for it, or choose another --out"):
         if (out / META).exists():
             return _reused(out, inputs)
         sizes, documents = _resumed(out, inputs)
         tokenizer = ModelTokenizer(model, checkpoint.config.vocab_size)
-        encoder = open_layer(model, checkpoint, layer, threads)
+        encoder = open_layer(model, checkpoint, layer, threads, of)
         total = min(corpus.kept(), limit or corpus.kept())
         with progress("indexing", total, "documents", done=documents) as advance, ExitStack() as stack:
             writer = _Writer(out, inputs, sizes, stack, documents)
@@ -143,9 +147,13 @@ def _inputs(corpus: Corpus, model: Path, checkpoint: Checkpoint, layer: int, lim
     }
 
 
-def open_layer(folder: Path, checkpoint: Checkpoint, layer: int, threads: int | None) -> Encoder:
-    """The first layers of a model as an encoder of their own: nothing behind them is computed."""
+def open_layer(
+    folder: Path, checkpoint: Checkpoint, layer: int, threads: int | None, of: Vectors = "states"
+) -> Encoder:
+    """The first layers of a model as an encoder of their own, in fp32: nothing behind them is computed."""
     if layer == checkpoint.config.layers:
+        if of == "heads":
+            return open_heads(folder, threads=threads)
         return open_encoder(folder, precision="fp32", backend="onnx", threads=threads)
     from pubmedbert.infer.cache import cached
     from pubmedbert.infer.engines.converted import VERSION, convert, open_converted
@@ -158,7 +166,7 @@ def open_layer(folder: Path, checkpoint: Checkpoint, layer: int, threads: int | 
     found = open_converted(made, mark)
     if found is None:
         raise InputError(f"{made} is damaged and cannot be made anew; delete it")
-    return OnnxEncoder(found, thread_count(threads))
+    return OnnxEncoder(found, thread_count(threads), output="heads" if of == "heads" else "hidden")
 
 
 def _vectors(
@@ -182,17 +190,9 @@ def _vectors(
         for one, state in zip(found, states, strict=True)
     ]
     vectors = np.concatenate([np.empty((0, encoder.width)), *means]).astype(np.float32)
-    if not np.isfinite(vectors).all():
-        raise InputError("the model's states are no finite numbers: its weights are damaged; train or fetch it anew")
+    check_finite(vectors)
     whole, _ = quantise(vectors)
     return texts, found, whole, scales(whole)
-
-
-def scales(whole: NDArray[np.int8]) -> NDArray[np.float32]:
-    """What each row of `[n, D]` is multiplied by to be of length 1; 0 for a row of zeros."""
-    norms = np.sqrt(np.square(whole.astype(np.float32)).sum(axis=1, dtype=np.float64))
-    factors: NDArray[np.float32] = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
-    return factors
 
 
 def _rows(texts: Sequence[str], pieces: Tokenizer, longest: int) -> Iterator[Found]:

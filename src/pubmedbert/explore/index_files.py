@@ -1,4 +1,4 @@
-"""An index of words by their state in one layer: its files, and how a whole one is told from a damaged one.
+"""An index of words by what a layer makes of them: its files, and how a whole one is told from a damaged one.
 
 `vectors.bin` holds a row of int8 for each word, `words.bin` its scale and place, `sentences.bin` where each sentence
 ends in `texts.bin` and its document, `documents.txt` an id in each line, and `meta.json`, written last, what the index
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, sha256
 
-FORMAT = 1
+FORMAT = 2
+Vectors = Literal["states", "heads"]
+"""What of a word is indexed: its state after a layer, or what the heads of the layer give, side by side."""
 META, VECTORS, WORDS, SENTENCES, TEXTS, DOCUMENTS = (
     *("meta.json", "vectors.bin", "words.bin", "sentences.bin", "texts.bin", "documents.txt"),
 )
@@ -35,7 +37,7 @@ class Index:
 
     folder: Path
     meta: Mapping[str, Any]
-    """`model` (its fingerprint), `layer` (from 1; states after so many layers), `width`, `corpus` (its fingerprint),
+    """`model` (its fingerprint), `layer` (from 1), `kind` (one of `Vectors`), `width`, `corpus` (its fingerprint),
     `limit`, `documents`, `text_bytes`, and of each file in `files` its `size` and `sha256`."""
     vectors: NDArray[np.int8]
     """`[N, D]`, mapped."""
@@ -50,8 +52,13 @@ class Index:
 
     @property
     def layer(self) -> int:
-        """Whose states were indexed: after so many layers."""
+        """Whose states, or heads, were indexed: from 1."""
         return int(self.meta["layer"])
+
+    @property
+    def of(self) -> Vectors:
+        """What was indexed."""
+        return "heads" if self.meta["kind"] == "heads" else "states"
 
     def sentence(self, number: int) -> str:
         """The text of a sentence."""
@@ -77,11 +84,7 @@ def open_index(folder: Path) -> Index:
     Raises:
         InputError: it is missing, not finished, damaged or of another version.
     """
-    if not (folder / META).is_file():
-        raise InputError(f"{folder} holds no finished index; make one with: pubmedbert explore index --out {folder}")
-    meta = read_json(folder / META)
-    if meta.get("format") != FORMAT:
-        raise InputError(f"{folder / META} says format {meta.get('format')!r}; this version reads format {FORMAT}")
+    meta = read_meta(folder)
     damaged = f"{folder} is damaged: {{}}; delete it and run pubmedbert explore index again"
     try:
         files: Mapping[str, Any] = dict(meta["files"])  # type: ignore[call-overload]
@@ -94,7 +97,8 @@ def open_index(folder: Path) -> Index:
         vectors = _mapped(folder / VECTORS, np.dtype(np.int8)).reshape(len(words), int(str(meta["width"])))
         documents = (folder / DOCUMENTS).read_text(encoding="utf-8").split("\n")[:-1]
         texts = _mapped(folder / TEXTS, np.dtype(np.uint8))
-        if not isinstance(meta["model"], str) or not isinstance(meta["layer"], int):
+        known = isinstance(meta["model"], str) and isinstance(meta["layer"], int)
+        if not known or meta["kind"] not in get_args(Vectors):
             raise InputError(damaged.format(f"{META} does not say what it was made from"))
     except (KeyError, TypeError) as error:
         raise InputError(damaged.format(f"{META} lacks {error}")) from error
@@ -105,6 +109,29 @@ def open_index(folder: Path) -> Index:
     except ValueError as error:
         raise InputError(damaged.format(str(error))) from error
     return Index(folder, meta, vectors, words, sentences, texts, documents)
+
+
+def read_meta(folder: Path) -> dict[str, object]:
+    """What an index says of itself.
+
+    Raises:
+        InputError: it is missing, not finished or of another version.
+    """
+    if not (folder / META).is_file():
+        raise InputError(f"{folder} holds no finished index; make one with: pubmedbert explore index --out {folder}")
+    meta = read_json(folder / META)
+    if meta.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / META} says format {meta.get('format')!r}; this version reads format {FORMAT}: make it anew"
+        )
+    return meta
+
+
+def scales(whole: NDArray[np.int8]) -> NDArray[np.float32]:
+    """What each row of `[n, D]` is multiplied by to be of length 1; 0 for a row of zeros."""
+    norms = np.sqrt(np.square(whole.astype(np.float32)).sum(axis=1, dtype=np.float64))
+    factors: NDArray[np.float32] = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0).astype(np.float32)
+    return factors
 
 
 def _mapped(path: Path, kind: np.dtype[Any]) -> NDArray[Any]:

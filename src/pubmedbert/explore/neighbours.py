@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.explore.index import scales
-from pubmedbert.explore.index_files import Index
+from pubmedbert.explore.index_files import Index, scales
 from pubmedbert.explore.rows import Row
 from pubmedbert.explore.view import ExploredModel, View
 from pubmedbert.infer.engine import thread_count
@@ -66,11 +65,12 @@ def neighbours(
         InputError: the index is of another model; no word stands at the place; `count` is out of range.
     """
     index.require(model.fingerprint)
-    return nearest(index, word_state(view.row, view.hidden[index.layer], place), count=count, threads=threads)
+    of_layer = view.heads[index.layer - 1] if index.of == "heads" else view.hidden[index.layer]
+    return nearest(index, word_state(view.row, of_layer, place), count=count, threads=threads)
 
 
 def word_state(row: Row, states: NDArray[np.float32], place: int) -> NDArray[np.float32]:
-    """The state `[D]` of the word at a place, the mean over its pieces, from `[T, D]`.
+    """What a layer makes of the word at a place, `[D]`, the mean over its pieces, from `[T, D]`.
 
     Raises:
         InputError: no word stands there.
@@ -84,7 +84,7 @@ def word_state(row: Row, states: NDArray[np.float32], place: int) -> NDArray[np.
 def nearest(
     index: Index, query: NDArray[np.float32], *, count: int = NEIGHBOURS, threads: int | None = None
 ) -> list[Neighbour]:
-    """The occurrences nearest to a state `[D]` of the index's layer; see `neighbours`."""
+    """The occurrences nearest to what the index's layer makes of a word, `[D]`; see `neighbours`."""
     if not 1 <= count <= MOST_NEIGHBOURS:
         raise InputError(f"neighbours must be from 1 to {MOST_NEIGHBOURS}, not {count}")
     if not len(index.words):

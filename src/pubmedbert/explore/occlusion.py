@@ -59,6 +59,8 @@ def occlude(
     if model.kind == "encoder":
         raise InputError("this model has no head, so there is no answer that hiding a word could change")
     asks_place = model.vocabulary is not None or (model.tuned is not None and model.tuned.head.level == "tokens")
+    if asks_place and place is None:
+        raise InputError("occlusion follows the answer at the place of a word; name the place")
     if asks_place and (place is None or not 0 <= place < len(row.tokens) or row.tokens[place].special):
         raise InputError(f"occlusion follows the answer at the place of a word, which {place} is not")
     given = [place] if model.vocabulary and place is not None else []

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.labels.rows import SHORTEST_ROW
-from pubmedbert.infer.tokenizer import ModelTokenizer, valid
+from pubmedbert.infer.tokenizer import valid
 
 NO_WORD = -1
 
@@ -76,7 +76,7 @@ class RowReader:
     """Texts to rows.
 
     Args:
-        tokenizer: of the model.
+        pieces: the tokenizer of the model.
         longest: the longest row, [CLS] and [SEP] included.
         pairs: whether the model tells two segments apart.
         literal: whether special tokens that a text spells are text, as fine-tuned models read them.
@@ -85,15 +85,18 @@ class RowReader:
         InputError: `longest` is too short to hold anything.
     """
 
-    def __init__(self, tokenizer: ModelTokenizer, longest: int, *, pairs: bool, literal: bool) -> None:
-        if longest < SHORTEST_ROW:
-            raise InputError(f"the longest row must be at least {SHORTEST_ROW} word pieces, not {longest}")
-        self._pieces = deepcopy(tokenizer.pieces)  # the setting below must not reach whoever fills masks
+    def __init__(self, pieces: Tokenizer, longest: int, *, pairs: bool, literal: bool) -> None:
+        check_longest(longest)
+        self._pieces = deepcopy(pieces)  # the setting below must not reach whoever fills masks
         self._pieces.encode_special_tokens = literal
         self._longest = longest
         self._pairs = pairs
-        ids = self._pieces.get_vocab(with_added_tokens=True)
-        self._cls, self._sep = (Token(ids[name], name, 0, 0, 0, NO_WORD, special=True) for name in ("[CLS]", "[SEP]"))
+        self._cls, self._sep = self._special("[CLS]"), self._special("[SEP]")
+
+    def _special(self, name: str) -> Token:
+        number = self._pieces.token_to_id(name)
+        assert number is not None  # a tokenizer that lacks one is not loaded
+        return Token(number, name, 0, 0, 0, NO_WORD, special=True)
 
     def read(self, text: str, text_b: str | None = None, masks: Sequence[int] = ()) -> tuple[Row, list[str]]:
         """The row of a text, or of two, with some places masked.
@@ -113,28 +116,49 @@ class RowReader:
         """
         if text_b is not None and not self._pairs:
             raise InputError("this model reads one text at a time, not a pair; leave the second out")
-        first = _tokens(self._pieces.encode(valid(text), add_special_tokens=False), 0, 0)
-        after = 1 + max((token.word for token in first), default=NO_WORD)
-        other = (
-            [] if text_b is None else _tokens(self._pieces.encode(valid(text_b), add_special_tokens=False), 1, after)
-        )
-        whole = len(first) + len(other)
-        room = self._longest - (2 if text_b is None else 3)
-        first = first[: max(room // 2, room - len(other)) if text_b is not None else room]
-        other = other[: room - len(first)]
+        texts = [valid(text)] if text_b is None else [valid(text), valid(text_b)]
+        found, whole = self._cut(texts)
         notices = []
-        if len(first) + len(other) < whole:
-            notices.append(f"only the first {len(first) + len(other)} of {whole} word pieces are shown")
+        if (shown := sum(map(len, found))) < whole:
+            notices.append(f"only the first {shown} of {whole} word pieces are shown")
+        first = _tokens(found[0], 0, 0)
         tokens = [self._cls, *first, self._sep]
         second = len(tokens)
         if text_b is not None:
-            tokens += [*other, replace(self._sep, text=1)]
+            after = 1 + max((token.word for token in first), default=NO_WORD)
+            tokens += [*_tokens(found[1], 1, after), replace(self._sep, text=1)]
         known = {place for place in masks if 0 <= place < len(tokens) and not tokens[place].special}
         if strange := sorted(set(masks) - known):
             notices.append(f"no word stands at {_listed(strange)}, which cannot be masked")
         for place in known:
             tokens[place] = replace(tokens[place], masked=True)
         return Row(tuple(tokens), second), notices
+
+    def _cut(self, texts: list[str]) -> tuple[list[Encoding], int]:
+        """The pieces of a text, or of two, that a row has room for, and how many there are in all.
+
+        What is left out never becomes a Python object, and a batch, even of one, leaves other threads to run meanwhile.
+        """
+        found = self._pieces.encode_batch(texts, add_special_tokens=False)
+        lengths = [len(encoding) for encoding in found]
+        room = self._longest - 1 - len(texts)
+        kept = [room]
+        if len(texts) == 2:
+            first = min(lengths[0], max(room // 2, room - lengths[1]))
+            kept = [first, room - first]
+        for encoding, most in zip(found, kept, strict=True):
+            encoding.truncate(most)
+        return found, sum(lengths)
+
+
+def check_longest(longest: int) -> None:
+    """Refuse a length of rows that hold little but [CLS] and [SEP].
+
+    Raises:
+        InputError: it is too short.
+    """
+    if longest < SHORTEST_ROW:
+        raise InputError(f"the longest row must be at least {SHORTEST_ROW} word pieces, not {longest}")
 
 
 def _tokens(encoding: Encoding, text: int, first_word: int) -> list[Token]:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
+
+from pubmedbert.errors import InputError
 from pubmedbert.explore.neighbours import Neighbour
+from pubmedbert.explore.rows import Row
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.infer.labels.predict import Predictor
 
 NO_TYPE = "none"
 Span = tuple[str, int, int]
 """A text, and the characters `[start, end)` of a word in it."""
+Entities = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Of each text its entities, as `pubmedbert.infer.labels.predict.Predictor.predict_texts` has them."""
 
 
 def matched(found: Sequence[Neighbour]) -> list[Span]:
@@ -19,51 +27,103 @@ def matched(found: Sequence[Neighbour]) -> list[Span]:
     return [(one.sentence, one.start, one.end) for one in found]
 
 
+def readable(model: ExploredModel, found: Sequence[Neighbour], pieces: int) -> int:
+    """How many of the words found, from the first, have their sentences read with so many word pieces in all."""
+    read: set[str] = set()
+    for number, one in enumerate(found):
+        if one.sentence not in read:
+            read.add(one.sentence)
+            pieces -= len(model.tokenizer.encode(one.sentence))
+            if pieces < 0:
+                return number
+    return len(found)
+
+
 def attended(
     model: ExploredModel, found: Sequence[Neighbour], *, layer: int, heads: Sequence[int] | None = None
-) -> Iterator[Span | None]:
-    """Yield of each word found the word it attends to most, itself and special tokens apart.
+) -> list[Span | None]:
+    """The word that each word found attends to most, but for itself and words without a letter or digit.
 
-    Each costs a pass over its sentence.
+    Punctuation and special tokens, to which much attention goes, are no news. Each sentence costs a pass.
 
     Args:
         model: that of the index.
         found: the words.
         layer: from 0.
         heads: those whose attentions are added up, from 0; None is all of them.
+
+    Returns:
+        One for each word found; None for a word that no other stands beside, or beyond what the model reads.
+
+    Raises:
+        InputError: the model has no such layer, or no such head.
     """
-    for one in found:
-        view = model.view(one.sentence, predictions=False)
-        words = view.row.words()
-        own = next((word for word in words.values() if view.row.tokens[word[0]].start == one.start), None)
-        if own is None or len(words) < 2:  # cut off, or alone
-            yield None
-            continue
-        chosen = view.attentions[layer] if heads is None else view.attentions[layer, list(heads)]
-        sums = chosen.sum(axis=0)[own].sum(axis=0)  # [T]
-        most = max((word for word in words.values() if word != own), key=lambda word: float(sums[word].sum()))
-        yield one.sentence, view.row.tokens[most[0]].start, view.row.tokens[most[-1]].end
+    for name, number, count in (("layer", layer, model.config.layers), ("head", max(heads or [0]), model.config.heads)):
+        if not 0 <= number < count:
+            raise InputError(f"the model has {count} {name}s; counted from 0, {number} is none of them")
+    chosen: dict[int, Span | None] = {}
+    of_sentence: dict[str, list[int]] = {}
+    for number, one in enumerate(found):
+        of_sentence.setdefault(one.sentence, []).append(number)
+    for sentence, numbers in of_sentence.items():
+        row, maps = model.attention(sentence, layer)
+        sums = (maps if heads is None else maps[list(heads)]).sum(axis=0)
+        for number in numbers:
+            chosen[number] = _most(row, sums, found[number])
+    return [chosen[number] for number in range(len(found))]
 
 
-def entity_types(spans: Sequence[Span | None], tagger: Predictor) -> Counter[str]:
+def _most(row: Row, sums: NDArray[Any], one: Neighbour) -> Span | None:
+    """The word that gets most of the `[T, T]` attention of the pieces of a word, added up."""
+    spans = {(row.tokens[word[0]].start, row.tokens[word[-1]].end): word for word in row.words().values()}
+    own = next((word for (start, _), word in spans.items() if start == one.start), None)
+    if own is None:  # cut off
+        return None
+    given = sums[own].sum(axis=0)  # [T]
+    totals = {
+        (start, end): float(given[word].sum())
+        for (start, end), word in spans.items()
+        if word != own and any(map(str.isalnum, one.sentence[start:end]))
+    }
+    return (one.sentence, *max(totals, key=totals.__getitem__)) if totals else None
+
+
+def open_tagger(model: str | Path, *, threads: int | None = None) -> Predictor:
+    """Open a fine-tuned model that finds entities; otherwise as `pubmedbert.infer.labels.predict.Predictor`.
+
+    Raises:
+        InputError: it classifies texts, or cannot be opened.
+        ModelError: there is no such model, or it is no fine-tuned one.
+    """
+    tagger = Predictor(model, threads=threads)
+    if tagger.head.level == "text":
+        raise InputError(f"{model} classifies texts and does not tag words; name a model tuned to find entities")
+    return tagger
+
+
+def tagged(found: Sequence[Neighbour], tagger: Predictor) -> Entities:
+    """The entities of the sentences that were found.
+
+    Args:
+        found: words.
+        tagger: from `open_tagger`.
+    """
+    texts = sorted({one.sentence for one in found})
+    said: list[Any] = [each["entities"] for each in tagger.predict_texts(texts)] if texts else []
+    return dict(zip(texts, said, strict=True))
+
+
+def entity_types(spans: Sequence[Span | None], entities: Entities) -> Counter[str]:
     """How many of some words are in entities of each type; `NO_TYPE` counts those in none.
 
     Args:
         spans: from `matched` or `attended`.
-        tagger: a model that tags words.
-
-    Raises:
-        InputError: it classifies texts.
+        entities: from `tagged`.
     """
-    given = [span for span in spans if span is not None]
-    texts = sorted({text for text, _, _ in given})
-    if tagger.head.level == "text":
-        tagger.predict_pieces([])  # says so
-    tagged = dict(zip(texts, tagger.predict_texts(texts), strict=True)) if texts else {}
     counts: Counter[str] = Counter()
-    for text, start, end in given:
-        entities = tagged[text]["entities"]
-        assert isinstance(entities, list)
-        kinds = [each["entity"] for each in entities if each["start"] < end and start < each["end"]]
-        counts[(kinds[0] or "entity") if kinds else NO_TYPE] += 1
+    for span in spans:
+        if span is not None:
+            text, start, end = span
+            kinds = [each["entity"] for each in entities[text] if each["start"] < end and start < each["end"]]
+            counts[(kinds[0] or "entity") if kinds else NO_TYPE] += 1
     return counts

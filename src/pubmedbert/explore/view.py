@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.errors import InputError
 from pubmedbert.explore.heads import Guess, TunedHead, VocabularyHead
-from pubmedbert.explore.rows import Row, RowReader
-from pubmedbert.infer.engine import Encoder, open_encoder, open_explorer
-from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
+from pubmedbert.explore.rows import Row, RowReader, check_longest
+from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_explorer
+from pubmedbert.infer.engines.weights import fingerprint, is_tuned, read_checkpoint
+from pubmedbert.infer.labels.rows import SHORTEST_ROW
 from pubmedbert.infer.labels.said import Prediction
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.checkpoint import read_config
-from pubmedbert.model.config import ModelError
-from pubmedbert.model.head import check_tuned
+from pubmedbert.model.head import Level
 from pubmedbert.model.locate import locate
+
+if TYPE_CHECKING:
+    from pubmedbert.infer.engines.onnx_engine import Explorer
 
 Kind = Literal["mlm", "tuned", "encoder"]
 """A model that fills masks, a fine-tuned one, or one without any head that can be shown."""
@@ -38,6 +41,8 @@ class View:
     """`[layers, H, T, T]`: how much each place (third axis) looks at each (fourth); rows add up to 1."""
     hidden: NDArray[np.float32]
     """`[layers + 1, T, D]`: the embeddings, and the states after each layer."""
+    heads: NDArray[np.float32]
+    """`[layers, T, D]`: what the heads of each layer give, side by side, before they are mixed."""
     guesses: list[list[Guess]] | None
     """What would be predicted at each place, the best first; None where the model has no head for it."""
     says: Prediction | None
@@ -48,36 +53,72 @@ class View:
 
 
 class ExploredModel:
-    """A model to look into, in fp32, without torch. Threads may share it.
+    """A model to look into, in fp32, without torch. Threads may share it. What it needs is opened when it is needed.
 
     Args:
         model: a folder in Hugging Face layout, "bundled" or a hub id; see `pubmedbert.model.locate`.
         threads: processor threads used; None is one for each core.
-        longest: cut texts to rows of so many places; the maps of a row of T are `layers * H * T * T` numbers.
+        longest: cut texts to rows of so many places.
+        numbers: cut texts to rows whose maps are at most so many numbers, `layers * H * T * T` of a row of T places.
 
     Raises:
-        InputError: the folder has no tokenizer, or one that does not fit the model; `longest` is too short.
+        InputError: `longest` is too short.
         ModelError: there is no such model.
     """
 
-    def __init__(self, model: str | Path, *, threads: int | None = None, longest: int | None = None) -> None:
+    longest: int
+    """The longest row, in word pieces with [CLS] and [SEP]."""
+    pairs: bool
+    """Whether a second text may be given."""
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        threads: int | None = None,
+        longest: int | None = None,
+        numbers: int | None = None,
+    ) -> None:
         self.folder = locate(str(model))
-        tuned = _is_tuned(self.folder)
+        tuned = is_tuned(read_config(self.folder))
         self.fingerprint = fingerprint(self.folder)
-        checkpoint = read_checkpoint(self.folder, "tuned" if tuned else "encoder")
-        self.config = checkpoint.config
-        self.kind: Kind = "tuned" if tuned else "mlm" if checkpoint.has_vocabulary else "encoder"
-        self.tokenizer = ModelTokenizer(self.folder, self.config.vocab_size)
+        self._checkpoint = read_checkpoint(self.folder, "tuned" if tuned else "encoder")
+        self.config = self._checkpoint.config
+        self.kind: Kind = "tuned" if tuned else "mlm" if self._checkpoint.has_vocabulary else "encoder"
         self.tuned = TunedHead(self.folder, threads) if tuned else None
-        self.vocabulary = VocabularyHead(checkpoint, self.tokenizer) if self.kind == "mlm" else None
         self._part: Literal["encoder", "tuned"] = "tuned" if tuned else "encoder"
-        self._explorer = open_explorer(self.folder, part=self._part, threads=threads)
         self._threads = threads
         self._opening = threading.Lock()
         most = self.tuned.max_length if self.tuned else self.config.max_positions
-        tags = self.tuned is not None and self.tuned.head.level == "tokens"
-        pairs = self.config.token_types > 1 and not tags
-        self._reader = RowReader(self.tokenizer, min(most, longest or most), pairs=pairs, literal=tuned)
+        if numbers is not None:
+            most = min(most, max(SHORTEST_ROW, math.isqrt(numbers // (self.config.layers * self.config.heads))))
+        self.longest = min(most, longest or most)
+        check_longest(self.longest)
+        self.pairs = self.config.token_types > 1 and self.level != "tokens"
+
+    @property
+    def level(self) -> Level | None:
+        """Whether a fine-tuned model speaks of words or of texts; None for any other model."""
+        return self.tuned.head.level if self.tuned else None
+
+    @cached_property
+    def tokenizer(self) -> ModelTokenizer:
+        """The model's.
+
+        Raises:
+            InputError: the folder has none, or one that does not fit the model.
+        """
+        return ModelTokenizer(self.folder, self.config.vocab_size)
+
+    @cached_property
+    def vocabulary(self) -> VocabularyHead | None:
+        """The head that fills masks, where there is one."""
+        return VocabularyHead(self._checkpoint, self.tokenizer) if self.kind == "mlm" else None
+
+    @cached_property
+    def _reader(self) -> RowReader:
+        literal = self.kind == "tuned"
+        return RowReader(self.tokenizer.pieces, self.longest, pairs=self.pairs, literal=literal)
 
     def read(self, text: str, text_b: str | None = None, masks: Sequence[int] = ()) -> tuple[Row, list[str]]:
         """The row of a text, or of two, and notices; see `pubmedbert.explore.rows.RowReader.read`."""
@@ -100,14 +141,30 @@ class ExploredModel:
         """
         row, notices = self.read(text, text_b, masks)
         ids = row.ids(self.tokenizer.mask_id)
-        (views,) = self._explorer.views([ids], [row.second])
-        if not np.isfinite(views.hidden[-1]).all():  # what is no number in any layer is none in those after it
-            raise InputError(
-                "the model's states are no finite numbers: its weights are damaged; train or fetch it anew"
-            )
+        (views,) = self._explorer().views([ids], [row.second])
+        check_finite(views.hidden[-1])  # what is no number in any layer is none in those after it
         guesses = self.vocabulary.guesses(views.hidden[-1]) if predictions and self.vocabulary else None
-        says = self.tuned.says(row, (text, text_b or ""), ids) if predictions and self.tuned else None
-        return View(row, views.attentions, views.hidden, guesses, says, tuple(notices))
+        says = self.tuned.says(row, (text, text_b or ""), views.hidden[-1]) if predictions and self.tuned else None
+        return View(row, views.attentions, views.hidden, views.heads, guesses, says, tuple(notices))
+
+    def attention(self, text: str, layer: int) -> tuple[Row, NDArray[np.float32]]:
+        """The row of a text and its attentions in one layer, from 0: `[H, T, T]`, none of the other layers kept.
+
+        Raises:
+            InputError: the text is not valid Unicode; the model computes what is no number.
+        """
+        row, _ = self.read(text)
+        maps = self._explorer().attention(row.ids(self.tokenizer.mask_id), layer)
+        check_finite(maps)
+        return row, maps
+
+    def _explorer(self) -> Explorer:
+        with self._opening:
+            return self._opened_explorer
+
+    @cached_property
+    def _opened_explorer(self) -> Explorer:
+        return open_explorer(self.folder, part=self._part, threads=self._threads)
 
     @cached_property
     def _opened_encoder(self) -> Encoder:
@@ -118,11 +175,3 @@ class ExploredModel:
         """The model without its heads, for many rows at once; opened when it is first asked for."""
         with self._opening:
             return self._opened_encoder
-
-
-def _is_tuned(folder: Path) -> bool:
-    try:
-        check_tuned(read_config(folder))
-    except ModelError:
-        return False
-    return True

@@ -116,11 +116,16 @@ def load_recipe(name: str, task: Task, size: str, given: Iterable[str] = ()) -> 
     return Recipe.made(presets["task"][task] | values | overrides(given), f"recipe {name}")
 
 
-def size_of(layers: int, model: str) -> str:
+def size_of(layers: int, model: str, kind: object = "bert") -> str:
     """The size a recipe is chosen by: one of `SIZES`.
 
-    An ELECTRA's encoder is that of a BERT and nothing in its files tells, so its name has to.
+    The PubMedELECTRA on the hub are published as BERTs; nothing in their files tells, so their name has to.
+
+    Args:
+        layers: of the model.
+        model: as the user named it.
+        kind: the model_type of its config.json.
     """
-    if "electra" in Path(model).name.lower():
+    if kind == "electra" or "electra" in Path(model).name.lower():
         return "electra"
     return "small" if layers < 8 else "base" if layers < 16 else "large"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -140,6 +141,19 @@ def open_explorer(
     return Explorer(_converted(folder, "fp32", part), thread_count(threads))
 
 
+def open_heads(folder: Path, *, threads: int | None = None) -> Encoder:
+    """Open an encoder whose `hidden` gives what the heads of the last layer do, side by side, before they are mixed.
+
+    It is of any BERT, without its heads for tasks, in fp32.
+
+    Raises:
+        ModelError: the folder holds no such model.
+    """
+    from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
+
+    return OnnxEncoder(_converted(folder, "fp32", "encoder"), thread_count(threads), output="heads")
+
+
 def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "torch"]:
     if backend not in get_args(Backend):
         raise InputError(f"backend must be one of {', '.join(get_args(Backend))}, not {backend!r}")
@@ -176,7 +190,7 @@ def _converted(folder: Path, precision: Precision | None, part: Literal["mlm", "
         raise InputError(f"{made} is damaged and cannot be made anew; delete it")
     if part == "mlm" and "logits" not in found.outputs:
         read_checkpoint(folder, "mlm")  # says what is missing
-    return found
+    return replace(found, again=lambda: _converted(folder, precision, part))
 
 
 def _int8(folder: Path, mark: str, precision: Precision | None, part: str) -> frozenset[str]:
@@ -206,6 +220,18 @@ def _int8(folder: Path, mark: str, precision: Precision | None, part: str) -> fr
     if file.exists():
         raise InputError(f"{file} is of another version of pubmedbert, or of other weights than the folder's; {how}")
     raise InputError(f"{folder} has no int8 export; {how}")
+
+
+def check_finite(scores: NDArray[np.floating]) -> None:
+    """Refuse what a model computed where it is no number.
+
+    Raises:
+        InputError: it is not, in some place.
+    """
+    import numpy
+
+    if not numpy.isfinite(scores).all():
+        raise InputError("the model's scores are no finite numbers: its weights are damaged; train or fetch it anew")
 
 
 def exact_int8() -> bool:

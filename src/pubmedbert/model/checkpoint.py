@@ -47,6 +47,11 @@ class Checkpoint:
         """Whether there is a pooler."""
         return names.POOLER in self.tensors
 
+    @property
+    def has_next_sentence(self) -> bool:
+        """Whether there is a next-sentence head."""
+        return names.NEXT_SENTENCE in self.tensors
+
 
 def read_checkpoint(folder: Path, part: Part) -> Checkpoint:
     """Read a BERT from a Hugging Face folder; its weights are mapped into memory and read when they are used.
@@ -125,7 +130,9 @@ def _pretrained(
         )
     if has_head:
         config = replace(config, tied=_is_tied(config, stored))
-    wanted = names.shapes(config, vocabulary=has_head, pooler=names.POOLER in stored)
+    has_pooler = names.POOLER in stored
+    next_sentence = has_head and has_pooler and names.NEXT_SENTENCE in stored
+    wanted = names.shapes(config, vocabulary=has_head, pooler=has_pooler, next_sentence=next_sentence)
     return Checkpoint(source, config, values, _checked(stored, wanted, source))
 
 

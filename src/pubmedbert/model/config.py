@@ -1,4 +1,4 @@
-"""The shape of a BERT: the papers' sizes, and Hugging Face's config.json read and written."""
+"""The shape of a BERT: the papers' sizes, and Hugging Face's config.json read and written, of an ELECTRA, too."""
 
 from __future__ import annotations
 
@@ -104,25 +104,69 @@ def config_to_hf(config: ModelConfig) -> dict[str, object]:
     return fixed | {key: getattr(config, field) for field, key in _KEYS.items()}
 
 
-def config_from_hf(values: Mapping[str, object], source: str = "config.json") -> ModelConfig:
-    """Read a Hugging Face config.json; keys it leaves out have BERT's defaults.
+def electra_to_hf(config: ModelConfig, embedding: int) -> dict[str, object]:
+    """The config.json of transformers' ELECTRA models for this shape, but for their architecture.
+
+    Args:
+        config: the shape of one of the two encoders.
+        embedding: E, the width of its embeddings.
+    """
+    values = config_to_hf(config) | {"model_type": "electra", "embedding_size": embedding}
+    return {key: value for key, value in values.items() if key not in ("architectures", "position_embedding_type")}
+
+
+# What a config.json that leaves out a key means by it.
+_DEFAULTS = {"bert": ModelConfig(), "electra": ModelConfig(width=256, heads=4, ffn=1024)}
+_ELECTRA_EMBEDDING = 128
+
+
+def config_from_hf(
+    values: Mapping[str, object], source: str = "config.json", *, projected: bool = False
+) -> ModelConfig:
+    """Read a Hugging Face config.json; keys it leaves out have the defaults of transformers.
+
+    An ELECTRA whose embeddings are as wide as its states, such as a discriminator of size base or large, is a BERT in
+    all but the names of its weights.
 
     Args:
         values: the parsed config.json.
         source: its name, for error messages.
+        projected: whether it may be an ELECTRA whose embeddings have another width; see `embedding_width`.
 
     Raises:
         ModelError: it is no BERT, or differs from BERT in a way this encoder does not compute.
     """
     kind = values.get("model_type", "bert")
-    if kind != "bert":
-        raise ModelError(f"{source}: model_type is {kind!r}; only 'bert' can be loaded")
+    if kind not in ("bert", "electra"):
+        raise ModelError(f"{source}: model_type is {kind!r}; only 'bert' can be loaded, and encoders of 'electra'")
     for key, expected in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         found = values.get(key) or expected
         if found != expected:
             raise ModelError(f"{source}: {key} is {found!r}; only {expected!r} can be loaded")
     known = {field: values[key] for field, key in _KEYS.items() if values.get(key) is not None}
     try:
-        return replace(ModelConfig(), **known)  # type: ignore[arg-type]  # __post_init__ checks the types
+        config = replace(_DEFAULTS[str(kind)], **known)  # type: ignore[arg-type]  # __post_init__ checks the types
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from error
+    if kind == "electra" and not projected and (width := embedding_width(values, source)) != config.width:
+        raise ModelError(
+            f"{source}: embedding_size is {width} and hidden_size {config.width}; of an ELECTRA only an encoder where "
+            "they are equal can be loaded, such as a discriminator of size base or large"
+        )
+    return config
+
+
+def embedding_width(values: Mapping[str, object], source: str = "config.json") -> int:
+    """E, the width of an ELECTRA's embeddings.
+
+    Args:
+        values: the parsed config.json.
+        source: its name, for error messages.
+
+    Raises:
+        ModelError: it is no whole number from 1.
+    """
+    width = values.get("embedding_size", _ELECTRA_EMBEDDING)
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise ModelError(f"{source}: embedding_size must be a whole number from 1, not {width!r}")
+    return width

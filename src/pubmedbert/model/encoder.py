@@ -45,9 +45,10 @@ class Layer(nn.Module):
 
     def forward(self, hidden: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
         """`[N, D]` to `[N, D]`, rows of the given lengths; or to `[M, D]`, only the places to keep."""
-        attended = self.dropout(self.attention(hidden, lengths, keep))
-        hidden = self.attention_norm((hidden if keep is None else hidden[keep]) + attended)
-        return self.ffn_norm(hidden + self.dropout(self.down(F.gelu(self.up(hidden)))))  # type: ignore[no-any-return]
+        asked = hidden if keep is None else hidden.index_select(0, keep)  # [M, D]
+        attended = self.attention(hidden, lengths) if keep is None else self.attention(hidden, lengths, asked, keep)
+        hidden = self.attention_norm(self.dropout.add(attended, asked))
+        return self.ffn_norm(self.dropout.add(self.down(F.gelu(self.up(hidden))), hidden))  # type: ignore[no-any-return]
 
 
 class Encoder(nn.Module):
@@ -55,12 +56,13 @@ class Encoder(nn.Module):
 
     Args:
         config: its shape.
+        embeddings: to be used in place of its own.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, embeddings: Embeddings | None = None) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = Embeddings(config)
+        self.embeddings = embeddings or Embeddings(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def forward(
@@ -73,8 +75,8 @@ class Encoder(nn.Module):
             positions: `[N]` places within each row, from 0.
             types: `[N]` token types (segments).
             lengths: tokens in each row; they add up to N. Rows sorted by length are fastest.
-            keep: `[M]` the places whose last state is wanted; None for all. The last layer's output projection and
-                feed-forward run there alone, which changes no result.
+            keep: `[M]` the places whose last state is wanted, ascending; None for all. All of the last layer but keys
+                and values is computed there alone, which changes no result.
 
         Returns:
             `[N, D]` hidden states of the last layer, or `[M, D]`.

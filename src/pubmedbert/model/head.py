@@ -21,6 +21,7 @@ _ARCHITECTURES: dict[Level, str] = {
     "tokens": "BertForTokenClassification",
     "text": "BertForSequenceClassification",
 }
+_ELECTRA = "ElectraForTokenClassification"  # reads a text's state in a way of its own, but words as a BERT does
 _PROBLEMS: dict[Problem, str] = {
     "single": "single_label_classification",
     "multi": "multi_label_classification",
@@ -129,6 +130,8 @@ def _own(values: Mapping[str, object]) -> dict[str, object]:
 
 def _level(values: Mapping[str, object]) -> Level:
     named = values.get("architectures")
+    if named == [_ELECTRA]:
+        return "tokens"
     for level, architecture in _ARCHITECTURES.items():
         if named == [architecture]:
             return level

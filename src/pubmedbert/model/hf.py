@@ -39,7 +39,12 @@ def load(folder: Path, *, need_vocabulary: bool = False) -> Bert:
     """
     found = read_checkpoint(folder, "mlm" if need_vocabulary else "encoder")
     with torch.device("meta"):  # no time is spent on initial weights that are replaced at once
-        model = Bert(found.config, vocabulary=found.has_vocabulary, pooler=found.has_pooler)
+        model = Bert(
+            found.config,
+            vocabulary=found.has_vocabulary,
+            pooler=found.has_pooler,
+            next_sentence=found.has_next_sentence,
+        )
     model.load_state_dict(state_from_hf(model, found.tensors), assign=True)
     return model.eval()
 
@@ -73,7 +78,7 @@ def state_from_hf(model: nn.Module, tensors: Mapping[str, NDArray[np.float32]]) 
 
 
 def save(model: Bert, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write config.json and model.safetensors as `transformers.BertForMaskedLM` (or `BertModel`) would.
+    """Write config.json and model.safetensors as transformers' BertForMaskedLM, BertForPreTraining or BertModel would.
 
     Args:
         model: what to write.
@@ -88,6 +93,8 @@ def save(model: Bert, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     if model.vocabulary is None:
         values["architectures"] = ["BertModel"]
         state = {name.removeprefix("bert."): value for name, value in state.items()}
+    elif model.next_sentence is not None:
+        values["architectures"] = ["BertForPreTraining"]
     write(state, values, folder, dtype)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -17,8 +18,7 @@ _HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointw
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias`: `[N, I]`, `[O, I]` and `[O]` to `[N, O]`."""
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or weight.dtype != torch.float32 or x.ndim != 2
-    if plain or not _HAS_ONEDNN or x.numel() == 0 or torch.is_autocast_enabled("cpu"):
+    if not _suits(x, weight) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     return _Product.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -31,25 +31,44 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What `linear` computes, without a gradient."""
+    if not _suits(x, weight):
+        return F.linear(x, weight, bias)
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+def of_input(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the input, `[N, I]`, from that of the output, `[N, O]`, and the weight, `[O, I]`."""
+    return product(gradient, weight.t(), None)
+
+
+def of_weight(gradient: Tensor, x: Tensor) -> Tensor:
+    """The gradient of the weight, `[O, I]`, from that of the output, `[N, O]`, and the input, `[N, I]`."""
+    return gradient.t() @ x
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    fp32 = x.dtype == torch.float32 == weight.dtype
+    return _HAS_ONEDNN and x.device.type == "cpu" and fp32 and x.ndim == 2 and x.numel() > 0
+
+
 class _Product(torch.autograd.Function):
     """The three products of a linear layer: the output, the gradient of the input and that of the weight."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0].contiguous()  # [N, O]
-        of_x, of_weight, of_bias = ctx.needs_input_grad
+        for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
-            _product(gradient, weight.t(), None) if of_x else None,  # [N, I]
-            gradient.t() @ x if of_weight else None,  # [O, I]
-            gradient.sum(dim=0) if of_bias else None,  # [O]
+            of_input(gradient, weight) if for_x else None,
+            of_weight(gradient, x) if for_weight else None,
+            gradient.sum(dim=0) if for_bias else None,
         )
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]

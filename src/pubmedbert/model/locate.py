@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from pubmedbert.model.config import ModelError
@@ -53,7 +54,10 @@ def locate(name: str) -> Path:
         raise ModelError(f"{name} is a file; a model is a folder that holds config.json, weights and a tokenizer")
     match = _HUB_ID.fullmatch(name)
     if match is None or name.startswith((".", "~")):
-        raise ModelError(f"no model {name!r}: there is no such folder, and hub ids look like owner/name[@revision]")
+        hint = "; did you mean bundled?" if get_close_matches(name, ["bundled"]) else ""
+        raise ModelError(
+            f"no model {name!r}: there is no such folder, and hub ids look like owner/name[@revision]{hint}"
+        )
     asked, revision = match["id"], match["revision"]
     renamed = current_name(asked)
     try:

@@ -17,13 +17,15 @@ DECODER = HEAD + "decoder.weight"
 # reads no other.
 BIAS, DECODER_BIAS = HEAD + "bias", HEAD + "decoder.bias"
 POOLER = "bert.pooler.dense.weight"
+NEXT_SENTENCE = "cls.seq_relationship.weight"
 CLASSIFIER = "classifier.weight"
 
 _LAYER = "bert.encoder.layer.{i}."
 _ATTENTION = _LAYER + "attention.self."
 
 # Our module and Hugging Face's (several of theirs are stacked along the first axis), and the axes of each weight, as
-# ModelConfig calls them; C is the outputs of the classifier. Embeddings alone have no bias.
+# ModelConfig calls them; C is the outputs of the classifier, R the two classes of next-sentence prediction. Embeddings
+# alone have no bias.
 _MODULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("encoder.embeddings.words", ("bert.embeddings.word_embeddings",), ("vocab_size", "width")),
     ("encoder.embeddings.positions", ("bert.embeddings.position_embeddings",), ("max_positions", "width")),
@@ -42,6 +44,7 @@ _MODULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("pooler.dense", ("bert.pooler.dense",), ("width", "width")),
     ("vocabulary.dense", (HEAD + "transform.dense",), ("width", "width")),
     ("vocabulary.norm", (HEAD + "transform.LayerNorm",), ("width",)),
+    ("next_sentence", ("cls.seq_relationship",), ("R", "width")),
     ("classifier", ("classifier",), ("C", "width")),
 )
 _EMBEDDINGS = ("encoder.embeddings.words", "encoder.embeddings.positions", "encoder.embeddings.types")
@@ -73,7 +76,9 @@ def theirs(ours: str) -> tuple[str, ...]:
     return tuple(name.replace("{i}", layer) for name in _THEIRS[key])
 
 
-def shapes(config: ModelConfig, *, vocabulary: bool, pooler: bool, outputs: int = 0) -> dict[str, Shape]:
+def shapes(
+    config: ModelConfig, *, vocabulary: bool, pooler: bool, outputs: int = 0, next_sentence: bool = False
+) -> dict[str, Shape]:
     """The weights a model has, under Hugging Face's names, each with its shape.
 
     Args:
@@ -81,6 +86,7 @@ def shapes(config: ModelConfig, *, vocabulary: bool, pooler: bool, outputs: int 
         vocabulary: whether there is a masked-language-model head.
         pooler: whether there is a pooler.
         outputs: C, the outputs of the classifier; 0 where there is none.
+        next_sentence: whether there is a next-sentence head.
     """
     absent = tuple(
         prefix
@@ -89,10 +95,11 @@ def shapes(config: ModelConfig, *, vocabulary: bool, pooler: bool, outputs: int 
             ("vocabulary.", vocabulary),
             ("vocabulary.decoder", not config.tied),
             ("classifier.", outputs > 0),
+            ("next_sentence.", next_sentence),
         )
         if not there
     )
-    sizes = {"C": outputs}
+    sizes = {"C": outputs, "R": 2}
     wanted: dict[str, Shape] = {}
     for ours, names, axes in _TABLE:
         if ours.startswith(absent):
@@ -104,8 +111,11 @@ def shapes(config: ModelConfig, *, vocabulary: bool, pooler: bool, outputs: int 
 
 
 def modern_name(name: str) -> str:
-    """Today's name of a parameter: TensorFlow-era LayerNorm names and a bare encoder's missing prefix are mended."""
-    name = name.removeprefix("module.")
+    """Today's name of a parameter, in a BERT.
+
+    TensorFlow-era LayerNorm names, a bare encoder's missing prefix and that of an ELECTRA are mended.
+    """
+    name = name.removeprefix("module.").removeprefix("electra.")
     name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
     return f"bert.{name}" if name.startswith(("embeddings.", "encoder.", "pooler.")) else name
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
+from pubmedbert import runs
 from pubmedbert.errors import InputError
+from pubmedbert.files import write_json
 from pubmedbert.model import hf
-from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
+from pubmedbert.pretrain.breakdown import Breakdown, break_down, look
 from pubmedbert.pretrain.feed import feed, fingerprint
-from pubmedbert.pretrain.objective import masked_loss, unigram_loss
+from pubmedbert.pretrain.objective import unigram_loss
+from pubmedbert.pretrain.pseudo import Pseudo, frozen_sentences, pseudo_perplexity
 from pubmedbert.pretrain.recipe import Recipe
-from pubmedbert.shards.read import open_shards
-from pubmedbert.shards.samples import Pack
+from pubmedbert.shards.read import Shards, open_shards
 from pubmedbert.vocab.folder import dump, load
 
 
@@ -33,49 +33,76 @@ class Evaluation:
     """Masked word pieces."""
     masks: str
     """Hash of rows, masks and labels: only losses of equal hashes compare."""
+    breakdown: Breakdown
+    """The accuracy by word frequency and word length."""
+    pseudo: Pseudo | None
+    """Pseudo-perplexity of held-out sentences, where it was asked for."""
 
 
-def evaluate_packs(model: Bert, packs: list[Pack]) -> tuple[float, float]:
-    """Mean loss in nats and accuracy of `model` over the masked positions of `packs`, without dropout.
-
-    Raises:
-        InputError: nothing is masked.
-    """
-    masked = sum(len(pack.where) for pack in packs)
-    if not masked:
-        raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
-    training = model.training
-    model.eval()
-    loss, right = 0.0, 0
-    with torch.inference_mode():
-        for pack in packs:
-            part, hits = masked_loss(model, pack)
-            loss += part.item()
-            right += int(hits)
-    model.train(training)
-    return loss / masked, right / masked
-
-
-def evaluate_model(name: str, shards_folder: Path, rows: int, length: int) -> Evaluation:
+def evaluate_model(name: str, shards_folder: Path, rows: int, length: int, pseudo: int = 0) -> Evaluation:
     """Evaluate a model on the held-out documents of shards.
 
     Args:
-        name: "bundled", a model folder or a hub id.
+        name: "bundled", a model folder, a hub id or the folder of a run, whose newest checkpoint is taken. What is
+            found of a run is kept in its evaluation.json, for its report.
         shards_folder: what `pubmedbert shards` wrote.
         rows: held-out rows.
         length: longest row in word pieces.
+        pseudo: held-out sentences whose pseudo-perplexity is measured.
 
     Raises:
-        InputError: the model's vocabulary is not the shards'.
+        InputError: the model's vocabulary is not the shards', or nothing of the held-out rows is masked.
         ModelError: the model can't be loaded or has no masked-language-model head.
     """
     shards = open_shards(shards_folder)
-    folder = locate(name)
-    if dump(load(folder)) != dump(load(shards.tokenizer_folder)):
-        raise InputError(f"{shards_folder} was not made with the tokenizer of {folder}: make shards with that one")
+    folder, tokenizer, run = find(name)
+    check_vocabulary(tokenizer, shards)
     model = hf.load(folder, need_vocabulary=True)
     recipe = Recipe(length=length, evaluate_rows=rows, max_positions=model.config.max_positions)
-    packs = feed(shards, "heldout", recipe).frozen()
-    loss, accuracy = evaluate_packs(model, packs)
-    masked = sum(len(pack.where) for pack in packs)
-    return Evaluation(loss, accuracy, unigram_loss(shards.unigram, packs), masked, fingerprint(packs))
+    heldout = feed(shards, "heldout", recipe)
+    packs = heldout.frozen()
+    places = look(model, packs, heldout.special.continuation)
+    if not len(places.labels):
+        raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
+    found = None
+    if pseudo > 0:
+        sentences = frozen_sentences(heldout.split, pseudo, model.config.max_positions - 2, heldout.special)
+        found = pseudo_perplexity(model, sentences, heldout.special)
+    result = Evaluation(
+        eval_loss=float(places.losses.mean()),
+        eval_accuracy=float(places.right.mean()),
+        unigram_loss=unigram_loss(shards.unigram, packs),
+        masked=len(places.labels),
+        masks=fingerprint(packs),
+        breakdown=break_down(places, shards.unigram),
+        pseudo=found,
+    )
+    if run is not None:
+        write_json(run / runs.EVALUATION, {"checkpoint": folder.name} | asdict(result))
+    return result
+
+
+def check_vocabulary(tokenizer: Path, shards: Shards) -> None:
+    """Refuse shards that were not made with a model's tokenizer.
+
+    Raises:
+        InputError: they were not.
+    """
+    if dump(load(tokenizer)) != dump(load(shards.tokenizer_folder)):
+        raise InputError(f"{shards.folder} was not made with the tokenizer of {tokenizer}: make shards with that one")
+
+
+def find(name: str) -> tuple[Path, Path, Path | None]:
+    """Where the weights of a model or a run are, where the tokenizer is, and the run they belong to, if any.
+
+    Raises:
+        InputError: the run has no intact checkpoint.
+        ModelError: there is no such model.
+    """
+    run = Path(name)
+    if not (run / "checkpoints").is_dir():
+        folder = locate(name)
+        return folder, folder, None
+    for folder, _ in runs.intact(run):
+        return folder, run / "tokenizer", run
+    raise InputError(f"the run {run} has no intact checkpoint yet; 'pubmedbert pretrain' writes them")

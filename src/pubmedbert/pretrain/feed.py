@@ -1,9 +1,9 @@
-"""The batches of a run: which samples a step sees, as a function of the step alone."""
+"""The batches of a run: which samples a step reads, as a function of where the run is."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,48 +11,102 @@ import numpy as np
 
 from pubmedbert.errors import InputError
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.shards.pairs import Text, pairs
 from pubmedbert.shards.read import Shards, Split, SplitName, continuation, special_ids
-from pubmedbert.shards.samples import Ints, Pack, Special, batches, order, pack, segments
+from pubmedbert.shards.samples import Ints, Masking, Pack, Rows, Special, batches, order, pack, segments, single
 from pubmedbert.vocab.folder import load
 
 FROZEN_SEED = 20200731
 """The seed of every evaluation mask, so that losses of different runs are of the same masks."""
+_PHASE = 32
+"""Each phase has its own epochs, this many bits apart, so that no phase repeats the masks of another."""
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Rows for one forward pass; reading and masking them is left to the rank that trains on them."""
+
+    rows: Rows
+    """What to read."""
+    epoch: int
+    """Of the data, with the number of the phase; it decides the masks."""
+
+    @property
+    def tokens(self) -> int:
+        """Word pieces, [CLS] and [SEP]s included."""
+        return int(self.rows.sizes.sum())
+
+
+@dataclass(frozen=True, eq=False)
 class Feed:
     """Packs for training steps and for the frozen evaluation."""
 
     split: Split
     """The documents it reads."""
-    table: Ints
-    """`[S, 2]` their segments."""
     special: Special
     """The special pieces."""
     recipe: Recipe
     """The run's settings."""
+    _texts: dict[int, Text] = field(default_factory=dict, repr=False)
+
+    @property
+    def table(self) -> Ints:
+        """`[S, 2]` the segments of the run's first rows."""
+        return self.text(self.recipe.stages()[0].length).table
+
+    def text(self, length: int) -> Text:
+        """The split in segments for rows of at most that length."""
+        if length not in self._texts:
+            split, inside = self.split, self.special.continuation
+            longest = length - (3 if self.recipe.two_segments else 2)
+            table = segments(split.documents, split.sentences, longest, split.tokens, inside)
+            self._texts[length] = Text(split.tokens, split.documents, split.sentences, inside, table, longest)
+        return self._texts[length]
+
+    def batches(self, phase: int, first: int, count: int) -> list[Batch]:
+        """A step: rows `first` to `first + count` of the run, read as rows of a phase, in memory-sized batches.
+
+        Each batch comes from one epoch. The batches of a step are the same whatever the number of ranks.
+        """
+        length = self.recipe.stages()[phase].length
+        samples = len(self.text(length).table)
+        found = []
+        for epoch in range(first // samples, (first + count - 1) // samples + 1):
+            permutation = _order(samples, self.recipe.seed, epoch + (phase << _PHASE))
+            chosen = permutation[max(first - epoch * samples, 0) : first + count - epoch * samples]
+            found += self._batches(length, chosen, self.recipe.seed, epoch + (phase << _PHASE))
+        return found
+
+    def read(self, batch: Batch, mask_share: float) -> Pack:
+        """Read and mask a training batch."""
+        masking = self.recipe.masking(mask_share)
+        return pack(self.split.tokens, batch.rows, self.special, self.recipe.seed, batch.epoch, masking)
 
     def step(self, step: int) -> list[Pack]:
-        """The packs of a training step, counted from 0: `recipe.rows` samples, in memory-sized packs."""
-        count = len(self.table)
-        first, end = step * self.recipe.rows, (step + 1) * self.recipe.rows
-        packs = []
-        for epoch in range(first // count, (end - 1) // count + 1):
-            permutation = _order(count, self.recipe.seed, epoch)
-            samples = permutation[max(first - epoch * count, 0) : end - epoch * count]
-            packs += self._packs(samples, self.recipe.seed, epoch)
-        return packs
+        """The packs of a step, counted from 0, of a run without phases, ramp and changing masks."""
+        recipe = self.recipe
+        return [self.read(batch, recipe.mask_share) for batch in self.batches(0, step * recipe.rows, recipe.rows)]
 
-    def frozen(self) -> list[Pack]:
-        """Evaluation packs: the same rows and masks in every run on these shards."""
-        samples = order(len(self.table), FROZEN_SEED, 0)[: self.recipe.evaluate_rows]
-        return self._packs(samples, FROZEN_SEED, 0)
-
-    def _packs(self, samples: Ints, seed: int, epoch: int) -> list[Pack]:
+    def frozen(self, length: int = 0) -> list[Pack]:
+        """Evaluation packs of rows of at most that length (0: the recipe's): the same rows and masks in every run."""
+        length = length or self.recipe.evaluate_length or self.recipe.length
+        samples = order(len(self.text(length).table), FROZEN_SEED, 0)[: self.recipe.evaluate_rows]
+        share = self.recipe.evaluate_mask_share
+        # An ELECTRA's generator fills [MASK]s only; other pieces would be replaced too badly to be hard to tell.
+        masking = Masking(share, 1.0, 0.0) if self.recipe.objective == "electra" else Masking(share)
         return [
-            pack(self.split.tokens, self.table, part, self.special, seed, epoch, self.recipe.mask_share)
-            for part in batches(self.table, samples, self.recipe.pack_tokens)
+            pack(self.split.tokens, batch.rows, self.special, FROZEN_SEED, 0, masking)
+            for batch in self._batches(length, samples, FROZEN_SEED, 0)
         ]
+
+    def _batches(self, length: int, samples: Ints, seed: int, epoch: int) -> list[Batch]:
+        text = self.text(length)
+        if self.recipe.two_segments:
+            share = 0.5 if self.recipe.objective == "mlm+nsp" else 0.0
+            rows = pairs(text, samples, seed, epoch, share)
+        else:
+            rows = single(text.table, samples)
+        return [Batch(part, epoch) for part in batches(rows, self.recipe.pack_tokens)]
 
 
 def feed(shards: Shards, split: SplitName, recipe: Recipe) -> Feed:
@@ -66,12 +120,10 @@ def feed(shards: Shards, split: SplitName, recipe: Recipe) -> Feed:
     Raises:
         InputError: the split has no text.
     """
-    data = shards.split(split)
-    special = special_pieces(shards.tokenizer_folder)
-    table = segments(data.documents, data.sentences, recipe.length - 2, data.tokens, special.continuation)
-    if not len(table):
+    found = Feed(shards.split(split), special_pieces(shards.tokenizer_folder), recipe)
+    if not len(found.table):
         raise InputError(f"{shards.folder}: the {split} documents hold no text")
-    return Feed(data, table, special, recipe)
+    return found
 
 
 def special_pieces(folder: Path) -> Special:

@@ -1,238 +1,334 @@
-"""The pretraining loop: claim, setup, fit, validate. A run killed anywhere goes on by the same command."""
+"""The pretraining loop: fit, train_step, validate. A run killed anywhere goes on by the same command."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import shutil
 import signal
 import time
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from pubmedbert import runs
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, locked, write_text
-from pubmedbert.model.encoder import initialise
-from pubmedbert.model.flops import peak_flops, training_flops
-from pubmedbert.model.heads import Bert
-from pubmedbert.model.runtime import prepare_torch
+from pubmedbert.files import locked
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
-from pubmedbert.pretrain.evaluate import evaluate_packs
-from pubmedbert.pretrain.feed import Feed, feed, fingerprint
-from pubmedbert.pretrain.objective import masked_loss, unigram_loss
-from pubmedbert.pretrain.optimizer import adamw, learning_rate
+from pubmedbert.pretrain.claim import claim, cut_metrics
+from pubmedbert.pretrain.distributed import ranks
+from pubmedbert.pretrain.feed import FROZEN_SEED
+from pubmedbert.pretrain.objective import evaluate_terms
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.report import write_report
-from pubmedbert.progress import Advance, progress, say
-from pubmedbert.shards.read import Shards, open_shards
+from pubmedbert.pretrain.run import Run, setup
+from pubmedbert.pretrain.schedule import Moment
+from pubmedbert.pretrain.sinks import Sinks, check_sinks, open_sinks
+from pubmedbert.progress import Advance, progress
+from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
 
-_OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html"}
+Write = Callable[[Mapping[str, object]], None]
+"""Takes a line of metrics, on the main rank; the others' lines go nowhere."""
+
+
+class TooManySkipsError(Exception):
+    """So many steps were skipped in a row that the run had better go back; says why the last one was."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A step to be done."""
+
+    packs: list[tuple[int, Pack]]
+    """This rank's, with their numbers in the step."""
+    counts: dict[str, float]
+    """Places of each term in the packs of all ranks."""
+    tokens: int
+    """In the packs of all ranks."""
+    stop: bool
+    """Whether a rank was told to stop, so that the step is not to be done."""
+    started: float = field(default_factory=time.perf_counter)
+    """When."""
 
 
 @dataclass
-class Run:
-    """Everything a run needs: made by `setup`, moved along by `fit`."""
+class Sums:
+    """What the packs of a step add up to."""
 
-    folder: Path
-    """Where checkpoints and metrics go."""
-    recipe: Recipe
-    model: Bert
-    optimizer: torch.optim.Optimizer
-    train: Feed
-    heldout: list[Pack]
-    """The frozen evaluation packs."""
-    unigram_loss: float
-    """Loss of the unigram model on the frozen packs, in nats."""
-    at: Progress
-    """Steps, tokens and seconds done."""
-    peak: float
-    """Best fp32 matrix-multiplication rate of this machine, FLOP/s."""
+    total: float = 0.0
+    """Loss in nats."""
+    right: float = 0.0
+    """Right predictions."""
 
 
-def pretrain(recipe: Recipe, shards_folder: Path, folder: Path) -> int:
+def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str = "cpu", log: Sequence[str] = ()) -> int:
     """Run a recipe to its end, from the newest checkpoint in `folder` where there is one.
 
     Args:
         recipe: the settings.
         shards_folder: what `pubmedbert shards` wrote.
         folder: of the run; made where it is missing.
+        device: "cpu" or "cuda".
+        log: sinks beside metrics.jsonl, "tensorboard" or "wandb".
 
     Returns:
         0, or the number of the signal that stopped the run before its end.
 
     Raises:
-        InputError: `folder` holds a run with other settings or shards, or something that is no run.
+        InputError: `folder` holds a run with other settings or shards, or something that is no run; or the run broke
+            down in a way that going back to a checkpoint did not mend.
     """
+    check_sinks(log)
     shards = open_shards(shards_folder)
-    with locked(folder, busy=f"another process is training in {folder}; wait for it or choose another --out"):
-        claim(folder, recipe, shards)
-        run = setup(folder, recipe, shards)
+    busy = f"another process is training in {folder}; wait for it or choose another --out"
+    with ranks(device) as here, locked(folder, busy=busy) if here.main else nullcontext():
+        if here.main:
+            claim(folder, recipe, shards, here)
+        here.from_main(0)  # nobody looks for checkpoints before the folder is claimed
+        run = setup(folder, recipe, shards, here)
         stopped_by = 0
-        if run.at.step == recipe.steps:
-            say(f"{folder} is complete: {recipe.steps:,} steps; nothing to do")
+        if run.complete:
+            here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")
         else:
-            stopped_by = fit(run)
-        write_report(folder)
+            stopped_by = fit(run, log)
+        if here.main:
+            write_report(folder)
     return stopped_by
 
 
-def claim(folder: Path, recipe: Recipe, shards: Shards) -> None:
-    """Mark `folder` as this run: `config.toml` with recipe and shards, and a copy of the tokenizer.
-
-    Without a checkpoint there is nothing to lose: a run that never got that far may start again with other settings.
-    """
-    made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
-    machine = f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
-    text = f"{recipe.toml()}\n[shards]\n{made_from}\n[machine]\n{machine}"
-    if runs.checkpoints(folder):
-        _same_settings(folder, text)
-        return
-    foreign = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - _OURS)
-    if foreign:
-        raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
-    write_text(folder / runs.CONFIG, text)
-    with atomic_folder(folder / "tokenizer") as tokenizer:
-        shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
-
-
-def setup(folder: Path, recipe: Recipe, shards: Shards) -> Run:
-    """Build model, optimizer and feeds; restore the newest checkpoint and cut the metrics back to it."""
-    prepare_torch()
-    train = feed(shards, "train", recipe)
-    config = recipe.model(shards.meta.vocab_size, train.special.pad)
-    model = Bert(config)
-    initialise(model, config, recipe.seed)
-    optimizer = adamw(model, recipe)
-    at = checkpoint.load(folder, model, optimizer)
-    _cut_metrics(folder, at.step)
-    heldout = feed(shards, "heldout", recipe).frozen()
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    say(
-        f"{recipe.size}: {parameters:,} parameters; {len(train.table):,} training rows, a step reads {recipe.rows:,}; "
-        f"evaluation masks {fingerprint(heldout)}"
-    )
-    if at.step:
-        say(f"resuming {folder} after step {at.step:,}")
-    return Run(
-        folder, recipe, model, optimizer, train, heldout, unigram_loss(shards.unigram, heldout), at, peak_flops()
-    )
-
-
-def fit(run: Run) -> int:
-    """Train to the last step, evaluating and saving on the way.
+def fit(run: Run, log: Sequence[str] = ()) -> int:
+    """Train to the end, evaluating and saving on the way, and going back where too many steps had to be skipped.
 
     SIGTERM or Ctrl-C ends the run after the step at hand, with a checkpoint.
 
     Returns:
         0, or the number of the signal that ended the run.
+
+    Raises:
+        InputError: the run broke down once more after it had gone back as often as the recipe allows.
     """
+    while True:
+        try:
+            with _stop_requested() as stopped, _sinks(run, log) as sinks, _progress(run) as advance:
+                return _train(run, stopped, sinks, advance)
+        except TooManySkipsError as error:
+            _roll_back(run, str(error))
+
+
+def _train(run: Run, stopped: Callable[[], int], sinks: Sinks | None, advance: Advance) -> int:
+    """The loop itself: steps, evaluations and checkpoints until the run is complete or stopped."""
     recipe = run.recipe
-    with (
-        _stop_requested() as stopped,
-        (run.folder / runs.METRICS).open("a", encoding="utf-8") as metrics,
-        progress(f"pretraining {recipe.size}", recipe.steps, "steps", done=run.at.step) as advance,
-    ):
-        if run.at.step == 0:
-            validate(run, metrics.write)
-        while run.at.step < recipe.steps:
-            train_step(run, metrics.write, advance)
-            step, stop = run.at.step, stopped()
-            last = step == recipe.steps
-            if last or step % recipe.evaluate_every == 0:
-                validate(run, metrics.write)
-            metrics.flush()
-            if last or stop or step % recipe.checkpoint_every == 0:
-                os.fsync(metrics.fileno())  # a checkpoint never outlives its metrics
-                checkpoint.save(run.folder, run.model, run.optimizer, run.at, recipe.keep)
-            if stop and not last:
-                say(f"stopped after step {step:,}; the same command goes on from there")
-                return stop
+
+    def write(line: Mapping[str, object]) -> None:
+        if sinks:
+            sinks.write(run.at.step, line)
+
+    saved = run.at.step
+    if run.at.step == 0:
+        validate(run, write)
+    while not run.complete:
+        work = read_step(run, stopped)
+        if not work.stop:
+            train_step(run, work, write, advance)
+        step = run.at.step
+        if not work.stop and (run.complete or step % recipe.evaluate_every == 0):
+            validate(run, write)
+        sound = not run.guard.in_a_row  # or else there would be nothing better to go back to
+        due = work.stop or run.complete or (sound and step % recipe.checkpoint_every == 0)
+        if sinks:
+            sinks.flush(to_disk=due)  # a checkpoint never outlives its metrics
+        if due and step != saved:
+            checkpoint.save(run.folder, run.trainee, run.at, recipe.keep)
+            saved = step
+        if work.stop:
+            run.ranks.say(f"stopped after step {step:,}; the same command goes on from there")
+            return stopped() or signal.SIGTERM
     return 0
 
 
-def train_step(run: Run, write: Callable[[str], object], advance: Advance) -> None:
-    """One optimizer update: gradients of all packs of the step, clipped, AdamW; one line of metrics."""
-    started = time.perf_counter()
-    recipe, step = run.recipe, run.at.step
-    lr = learning_rate(recipe, step)
-    for group in run.optimizer.param_groups:
-        group["lr"] = lr
-    packs = run.train.step(step)
-    masked = sum(len(pack.where) for pack in packs)
-    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout, the same after a resume
-    run.model.train()
-    run.optimizer.zero_grad(set_to_none=True)
-    loss = 0.0
-    for pack in packs:
-        part, _ = masked_loss(run.model, pack)
-        (part / max(masked, 1)).backward()  # type: ignore[no-untyped-call]
-        loss += part.item() / max(masked, 1)
-    norm = float(torch.nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip))
-    if not math.isfinite(norm):
-        what = f"the gradient of step {step + 1:,} is not finite"
-        raise InputError(f"{run.folder}: {what}; start again in another --out with lr below {recipe.lr:g}")
-    run.optimizer.step()
+def read_step(run: Run, stopped: Callable[[], int]) -> Work:
+    """Read this rank's packs of the next step.
 
-    spent = time.perf_counter() - started
-    tokens = sum(len(pack.tokens) for pack in packs)
-    run.at = Progress(step + 1, run.at.tokens + tokens, run.at.seconds + spent)
-    values = {"loss": loss, "lr": lr, "grad_norm": norm, "unigram_loss": run.unigram_loss}
-    write(_line(run.at, values))
-    flops = sum(training_flops(run.model.config, pack.lengths, len(pack.where)) for pack in packs)
-    advance(1, _note(loss, run.unigram_loss, tokens / spent, flops / spent / run.peak))
+    The counts of all ranks are needed before the pass, so that each gradient is part of the mean over the whole batch;
+    a signal that any rank has received travels with them.
+    """
+    started, target, now = time.perf_counter(), run.trainee.objective, run.next_step()
+    batches = run.train.batches(now.phase, run.at.rows, now.rows)
+    mine = run.ranks.deal([batch.tokens for batch in batches])
+    packs = [(number, run.train.read(batches[number], now.mask_share)) for number in mine]
+    names = target.counts(run.heldout().packs[0])
+    counts = [target.counts(pack) for _, pack in packs]
+    totals = run.ranks.total(
+        {name: float(sum(count[name] for count in counts)) for name in names}
+        | {"tokens": float(sum(len(pack.tokens) for _, pack in packs)), "stop": float(stopped())}
+    )
+    return Work(packs, {name: totals[name] for name in names}, int(totals["tokens"]), totals["stop"] > 0, started)
 
 
-def validate(run: Run, write: Callable[[str], object]) -> None:
-    """Evaluate on the frozen masks and write a line."""
-    loss, accuracy = evaluate_packs(run.model, run.heldout)
-    masks = fingerprint(run.heldout)
-    values = {"eval_loss": loss, "eval_accuracy": accuracy, "unigram_loss": run.unigram_loss, "masks": masks}
-    write(_line(run.at, values))
-    say(f"step {run.at.step:,}: held-out loss {loss:.4f} (unigram {run.unigram_loss:.4f}), accuracy {accuracy:.2%}")
+def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
+    """One step: the gradients of all its packs on all ranks, clipped, an optimizer update; one line of metrics.
+
+    Args:
+        run: moved on by a step.
+        work: the step.
+        write: takes the line.
+        advance: shows progress.
+
+    Raises:
+        TooManySkipsError: this step was skipped, and so were many before it.
+    """
+    now, part = run.next_step(), run.trainee
+    part.model.train()
+    part.model.zero_grad(set_to_none=True)
+    sums = _backward(run, work)
+    numbers = [value for part_sum in sums.values() for value in (part_sum.total, part_sum.right)]
+    numbers = run.ranks.add_gradients(part.model.parameters(), numbers)
+    means = {name: value / max(work.counts[name], 1.0) for name, value in zip(sums, numbers[::2], strict=True)}
+    right = {name: value / max(work.counts[name], 1.0) for name, value in zip(sums, numbers[1::2], strict=True)}
+    norm = float(torch.nn.utils.clip_grad_norm_(part.model.parameters(), run.recipe.clip))
+    loss = means[part.objective.main]
+    reason = run.guard.judge(loss, norm)
+    if not reason:
+        part.optimizer.step(now.lr)
+        if part.average:
+            part.average.update(run.at.updates + 1)
+    spent = time.perf_counter() - work.started
+    _move_on(run, now, work.tokens, spent, skipped=bool(reason))
+    write(_line(run, now, means, right, norm, reason))
+    flops = sum(part.objective.flops(part.model, pack) for _, pack in work.packs)
+    rate = f"{work.tokens / spent:,.0f} tokens/s"
+    mfu = "" if math.isnan(run.peak) else f", MFU {flops / spent / run.peak:.0%}"
+    advance(
+        spent if run.recipe.minutes else 1, f"loss {loss:.3f} (unigram {run.heldout().unigram_loss:.3f}), {rate}{mfu}"
+    )
+    if reason:
+        run.ranks.say(f"step {run.at.step:,} is skipped: {reason}")
+    if run.guard.exhausted:
+        raise TooManySkipsError(reason)
 
 
-def _line(at: Progress, values: Mapping[str, object]) -> str:
-    return json.dumps({**asdict(at), **values}) + "\n"
+def _backward(run: Run, work: Work) -> dict[str, Sums]:
+    """Add up the gradients of this rank's packs, each with the dropout that its number in the step decides."""
+    part, sums = run.trainee, {name: Sums() for name in work.counts}
+    for number, pack in work.packs:
+        if not any(part.objective.counts(pack).values()):
+            continue
+        with run.autocast():
+            terms = part.objective.terms(part.model, pack, pack_seed(run.recipe.seed, run.at.rows, number))
+        asked = [(name, term) for name, term in terms.items() if work.counts[name]]
+        loss = torch.stack([term.weight / work.counts[name] * term.total for name, term in asked]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, term in terms.items():
+            sums[name].total += term.total.item()
+            sums[name].right += term.right.item()
+    return sums
 
 
-def _note(loss: float, unigram: float, rate: float, mfu: float) -> str:
-    return f"loss {loss:.3f} (unigram {unigram:.3f}), {rate:,.0f} tokens/s, MFU {mfu:.0%}"
+def pack_seed(seed: int, rows: int, number: int) -> int:
+    """The seed of a pack: of the run's seed, the rows read before the step, and the pack's number in the step."""
+    return int(np.random.SeedSequence([seed, rows, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _same_settings(folder: Path, text: str) -> None:
-    """Refuse to go on with a run under other settings, naming the first that differs."""
-    before, now = runs.config(folder), tomllib.loads(text)
-    if before.pop("shards", None) != now.pop("shards"):
-        raise InputError(f"{folder} was trained on other shards; choose another --out")
-    machine, here = before.pop("machine", None), now.pop("machine")
-    if machine != here:
-        say(f"{folder} was started with {machine}, here it is {here}: the run goes on, but not to the same bits")
-    for key in sorted(before.keys() | now.keys()):
-        if before.get(key) != now.get(key):
-            raise InputError(
-                f"{folder} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
-                "choose another --out or the old value"
-            )
+def validate(run: Run, write: Write) -> None:
+    """Evaluate on the frozen masks and write a line; the main rank alone."""
+    if not run.ranks.main:
+        return
+    part, heldout = run.trainee, run.heldout()
+    with part.average.applied() if part.average else nullcontext(), run.autocast():
+        found = evaluate_terms(part.objective, part.model, heldout.packs, FROZEN_SEED)
+    main = part.objective.main
+    if f"{main}_loss" not in found:
+        raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
+    loss, accuracy = found.pop(f"{main}_loss"), found.pop(f"{main}_accuracy")
+    values = {"eval_loss": loss, "eval_accuracy": accuracy} | {f"eval_{name}": value for name, value in found.items()}
+    line: dict[str, object] = values | {"unigram_loss": heldout.unigram_loss, "masks": heldout.masks}
+    run.ranks.say(
+        f"step {run.at.step:,}: held-out loss {loss:.4f} (unigram {heldout.unigram_loss:.4f}), accuracy {accuracy:.2%}"
+    )
+    if run.guard.stuck(loss, heldout.unigram_loss, run.done, run.recipe.warmup):
+        line["stuck"] = True
+        run.ranks.say(
+            "warning: after the warm-up the model still predicts no better than word frequencies do; if the next "
+            "evaluation is no better, try another lr, a longer warmup or more steps"
+        )
+    write({**_place(run.at), **line})
 
 
-def _cut_metrics(folder: Path, step: int) -> None:
-    """Drop the lines written after the checkpoint at `step`, and a half-written last one."""
-    kept = [line for line in runs.metrics(folder) if line["step"] <= step] if step else []
-    write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+def _move_on(run: Run, now: Moment, tokens: int, spent: float, *, skipped: bool) -> None:
+    """Count a step; in a run of minutes all ranks go by the main rank's clock."""
+    if run.recipe.minutes:
+        spent = run.ranks.from_main(spent)
+    at = run.at
+    run.last = spent
+    run.at = Progress(
+        at.step + 1, at.tokens + tokens, at.seconds + spent, at.rows + now.rows, at.skipped + skipped, at.rollbacks
+    )
+
+
+def _line(
+    run: Run, now: Moment, means: Mapping[str, float], right: Mapping[str, float], norm: float, reason: str
+) -> dict[str, object]:
+    """A step's line of metrics. Numbers that are not finite are no JSON, and stay out."""
+    main = run.trainee.objective.main
+    values = {"loss": means[main], "lr": now.lr, "grad_norm": norm, "unigram_loss": run.heldout().unigram_loss}
+    for name in means.keys() - {main}:
+        values |= {f"{name}_loss": means[name], f"{name}_accuracy": right[name]}
+    if run.recipe.phases or run.recipe.rows_start or run.recipe.mask_share_end:
+        values |= {"length": now.length, "rows": now.rows, "mask_share": now.mask_share}
+    line: dict[str, object] = {name: value for name, value in values.items() if math.isfinite(value)}
+    return {**_place(run.at), **line, **({"skipped": reason} if reason else {})}
+
+
+def _place(at: Progress) -> dict[str, object]:
+    return {"tokens": at.tokens, "seconds": at.seconds}
+
+
+def _roll_back(run: Run, reason: str) -> None:
+    """Go back to the newest checkpoint, and on with rows that were not read yet."""
+    before, recipe = run.at, run.recipe
+    what = f"{run.folder}: {recipe.most_skips} steps in a row were skipped up to step {before.step:,} ({reason})"
+    if before.rollbacks >= recipe.most_rollbacks:
+        advice = f"start again in another --out with lr below {recipe.lr:g}"
+        raise InputError(f"{what}, after the run had gone back {before.rollbacks} times; {advice}")
+    run.restore()
+    run.at = replace(run.at, rows=before.rows, rollbacks=before.rollbacks + 1)
+    run.guard.in_a_row = 0
+    run.ranks.say(f"{what}; going back to step {run.at.step:,} and on with other rows")
+    if run.ranks.main:
+        line = {"step": run.at.step, **_place(run.at), "rolled_back_from": before.step, "skipped_for": reason}
+        cut_metrics(run.folder, run.at.step, line | {"rows": run.at.rows, "rollbacks": run.at.rollbacks})
+
+
+@contextmanager
+def _sinks(run: Run, log: Sequence[str]) -> Iterator[Sinks | None]:
+    """Where the metrics go; nowhere but on the main rank."""
+    if not run.ranks.main:
+        yield None
+        return
+    with open_sinks(run.folder, log, run.at.step) as sinks:
+        yield sinks
+
+
+@contextmanager
+def _progress(run: Run) -> Iterator[Advance]:
+    """The progress of the run, by steps or by seconds; shown by the main rank."""
+    recipe = run.recipe
+    if not run.ranks.main:
+        yield lambda *_: None
+        return
+    total, done, unit = (recipe.steps, run.at.step, "steps")
+    if recipe.minutes:
+        total, done, unit = (round(recipe.minutes * 60), round(run.at.seconds), "seconds")
+    with progress(f"pretraining {recipe.size}", total, unit, done=done) as advance:
+        yield advance
 
 
 @contextmanager
 def _stop_requested() -> Iterator[Callable[[], int]]:
-    """Turn SIGTERM and Ctrl-C into a question the loop asks after every step."""
+    """Turn SIGTERM and Ctrl-C into a question the loop asks before every step."""
     caught: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: caught.append(number))

@@ -1,20 +1,136 @@
-"""The masked-language-model objective on packs, and the unigram model it must beat."""
+"""What a model is trained for: losses over packs, each a sum, and the unigram model that must be beaten."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pubmedbert.model import hf
+from pubmedbert.model.config import ModelConfig
+from pubmedbert.model.encoder import initialise
+from pubmedbert.model.flops import training_flops
 from pubmedbert.model.heads import Bert
+from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.samples import Ints, Pack
 
 
-def masked_loss(model: Bert, pack: Pack) -> tuple[Tensor, Tensor]:
-    """Cross-entropy at the masked positions of a pack (Devlin et al. 2019, section 3.1, task 1).
+@dataclass(frozen=True)
+class Term:
+    """One part of a loss over a pack."""
 
-    The vocabulary head runs at the M masked positions only, about a seventh of the N tokens.
+    total: Tensor
+    """Sum over its places, in nats."""
+    right: Tensor
+    """Predictions that are right, a count."""
+    count: int
+    """Places in this pack."""
+    weight: float
+    """In the loss."""
+
+
+class Objective(Protocol):
+    """Losses, and the model they train. The step's loss is the weighted sum of the terms' means over its packs."""
+
+    main: str
+    """The term that `loss` and `eval_loss` report."""
+
+    def build(self, config: ModelConfig) -> nn.Module:
+        """A model of that shape with the heads it needs."""
+
+    def initialise(self, model: nn.Module, seed: int) -> None:
+        """Draw the model's first weights; equal seeds give equal weights."""
+
+    def counts(self, pack: Pack) -> dict[str, int]:
+        """Places of each term: known before the pass, so that gradients are of the mean over the whole batch."""
+
+    def terms(self, model: nn.Module, pack: Pack, seed: int) -> dict[str, Term]:
+        """The terms over a pack; `seed` decides all that is drawn in the pass (dropout, samples of a generator)."""
+
+    def flops(self, model: nn.Module, pack: Pack) -> float:
+        """FLOPs that forward and backward over a pack need."""
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """Write the model to an existing folder in Hugging Face's layout."""
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Fill the model from a folder that `save` wrote."""
+
+
+def objective(recipe: Recipe) -> Objective:
+    """The objective a recipe asks for."""
+    if recipe.objective == "electra":
+        from pubmedbert.pretrain.electra import Electra
+
+        return Electra(recipe)
+    return MaskedWords(next_sentence=recipe.objective == "mlm+nsp")
+
+
+class MaskedWords:
+    """The masked language model (Devlin et al. 2019, section 3.1), with or without next-sentence prediction."""
+
+    main = "mlm"
+
+    def __init__(self, *, next_sentence: bool = False) -> None:
+        self.next_sentence = next_sentence
+
+    def build(self, config: ModelConfig) -> Bert:
+        """An encoder with the vocabulary head; for next sentences also the pooler and its two classes."""
+        return Bert(config, pooler=self.next_sentence, next_sentence=self.next_sentence)
+
+    def initialise(self, model: nn.Module, seed: int) -> None:
+        """BERT's initial weights."""
+        initialise(model, _bert(model).config, seed)
+
+    def counts(self, pack: Pack) -> dict[str, int]:
+        """Masked pieces, and rows of two segments."""
+        places = {"mlm": len(pack.where)}
+        return places | {"nsp": int((pack.random_next >= 0).sum())} if self.next_sentence else places
+
+    def terms(self, model: nn.Module, pack: Pack, seed: int) -> dict[str, Term]:
+        """Cross-entropy at the masked places and, for next sentences, of each row's [CLS]; both weigh the same.
+
+        The last layer's states are computed at these places only, and the vocabulary head at the masked ones: about a
+        seventh of the N tokens.
+        """
+        bert = _bert(model)
+        torch.manual_seed(seed)
+        asked = np.flatnonzero(pack.random_next >= 0) if self.next_sentence else np.zeros(0, np.int64)  # [R] rows
+        first = pack.first[asked]  # [R] their [CLS]
+        keep = np.sort(np.concatenate([pack.where, first]))  # [M + R], ascending
+        states = _states(bert, pack, keep)  # [M + R, D]
+        place = _tensor(np.searchsorted(keep, pack.where), states)  # [M]
+        total, right = bert.loss(states[place], _tensor(pack.labels, states))
+        terms = {"mlm": Term(total, right, len(pack.labels), 1.0)}
+        if self.next_sentence:
+            assert bert.pooler is not None  # by `build`
+            assert bert.next_sentence is not None
+            pooled = torch.tanh(bert.pooler.dense(states[_tensor(np.searchsorted(keep, first), states)]))  # [R, D]
+            terms["nsp"] = _cross_entropy(bert.next_sentence(pooled), _tensor(pack.random_next[asked], states))
+        return terms
+
+    def flops(self, model: nn.Module, pack: Pack) -> float:
+        """Of the masked language model; pooler and two classes are too small to count."""
+        kept = np.diff(np.searchsorted(pack.where, np.cumsum([0, *pack.lengths]))).tolist()  # [B] masked in each row
+        return training_flops(_bert(model).config, pack.lengths, len(pack.where), kept)
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        """As `transformers.BertForMaskedLM` would, or `BertForPreTraining` with next sentences."""
+        hf.save(_bert(model), folder)
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        """Fill the model; every head it has must be there."""
+        model.load_state_dict(hf.load(folder, need_vocabulary=True).state_dict())
+
+
+def masked_loss(model: Bert, pack: Pack) -> tuple[Tensor, Tensor]:
+    """Cross-entropy at the masked positions of a pack.
 
     Args:
         model: with a masked-language-model head.
@@ -23,17 +139,40 @@ def masked_loss(model: Bert, pack: Pack) -> tuple[Tensor, Tensor]:
     Returns:
         The sum of the losses in nats, and how many of the M predictions are right.
     """
-    device = model.encoder.embeddings.words.weight.device
-    tokens = torch.from_numpy(pack.tokens).to(device)  # [N]
-    hidden = model(
-        tokens, torch.from_numpy(pack.positions).to(device), torch.zeros_like(tokens), pack.lengths
-    )  # [N, D]
-    logits = model.logits(hidden[torch.from_numpy(pack.where).to(device)])  # [M, V]
-    labels = torch.from_numpy(pack.labels).to(device)  # [M]
-    return F.cross_entropy(logits, labels, reduction="sum"), (logits.argmax(1) == labels).sum()
+    states = _states(model, pack, pack.where)  # [M, D]
+    return model.loss(states, _tensor(pack.labels, states))
 
 
-def unigram_loss(counts: Ints, packs: list[Pack]) -> float:
+def evaluate_terms(target: Objective, model: nn.Module, packs: Sequence[Pack], seed: int = 0) -> dict[str, float]:
+    """Means over packs without dropout: for each term its loss in nats and the share of right predictions.
+
+    Args:
+        target: whose terms are evaluated.
+        model: that the objective built.
+        packs: what to predict.
+        seed: of what an objective draws in the pass.
+
+    Returns:
+        `NAME_loss` and `NAME_accuracy` of each term that has a place in the packs.
+    """
+    sums: dict[str, list[float]] = {}
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for pack in packs:
+            for name, term in target.terms(model, pack, seed).items():
+                so_far = sums.setdefault(name, [0.0, 0.0, 0.0])
+                for place, value in enumerate((term.total.item(), term.right.item(), term.count)):
+                    so_far[place] += value
+    model.train(training)
+    means = {name: (total / count, right / count) for name, (total, right, count) in sums.items() if count}
+    return {f"{name}_{what}": value for name, pair in means.items() for what, value in zip(_MEANS, pair, strict=True)}
+
+
+_MEANS = ("loss", "accuracy")
+
+
+def unigram_loss(counts: Ints, packs: Sequence[Pack]) -> float:
     """Loss in nats per masked piece of a model that knows only how often each piece occurs.
 
     A run whose loss stays near this value has learned nothing from context.
@@ -47,3 +186,28 @@ def unigram_loss(counts: Ints, packs: list[Pack]) -> float:
     logp = np.log(counts + 1.0) - np.log(np.sum(counts + 1.0))
     labels = np.concatenate([part.labels for part in packs])
     return float(-logp[labels].mean())
+
+
+def _states(model: Bert, pack: Pack, keep: Ints) -> Tensor:
+    """`[M, D]` states of the last layer at the places to keep."""
+    words = model.encoder.embeddings.words.weight
+    if not len(keep):  # nothing is asked of this pack; a graph that gives every parameter it reaches a zero
+        return words[:0] * 1.0
+    tokens, positions, types, places = (
+        _tensor(values, words) for values in (pack.tokens, pack.positions, pack.types, keep)
+    )
+    return model.encoder(tokens, positions, types, pack.lengths, keep=places)  # type: ignore[no-any-return]
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Term:
+    """The term of `[M, C]` logits and `[M]` labels."""
+    total = F.cross_entropy(logits.float(), labels, reduction="sum")
+    return Term(total, (logits.argmax(1) == labels).sum(), len(labels), 1.0)
+
+
+def _tensor(values: Ints, beside: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(beside.device)
+
+
+def _bert(model: nn.Module) -> Bert:
+    return cast(Bert, model)

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import SIZES, ModelConfig
 from pubmedbert.settings import Settings, overrides, read_toml
+from pubmedbert.shards.samples import Masking
 
 RECIPES = Path(__file__).with_name("recipes")
+OBJECTIVES = ("mlm", "mlm+nsp", "electra")
+OPTIMIZERS = ("adamw", "lamb", "muon")
+SCHEDULES = ("linear", "cosine", "wsd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase(Settings):
+    """A part of a run with rows of its own length; what is left out, or 0, is as in the recipe."""
+
+    share: float
+    """Of the run: of its steps, or of its minutes."""
+    length: int = 0
+    """Longest row."""
+    rows: int = 0
+    """Rows in a step."""
+    mask_share: float = 0.0
+    """Share of word pieces to predict, without a change on the way."""
+    lr: float = 1.0
+    """Factor on the schedule's learning rate."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._within("share", 1e-6, 1)
+        self._within("lr", 1e-6, 1e3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +44,17 @@ class Recipe(Settings):
     """Settings of a pretraining run, each of which `--set key=value` changes."""
 
     size: str = "mini"
-    """Shape of the model: tiny, mini, small, medium, base or large."""
+    """Shape of the model: tiny, mini, small, medium, base or large; with `init` the shape is that model's."""
+    objective: str = "mlm"
+    """mlm, mlm+nsp (also next-sentence prediction; rows of two segments) or electra."""
+    generator: float = 0.25
+    """electra: the generator's share of the discriminator's heads, width and feed-forward width."""
+    detection_weight: float = 50.0
+    """electra: weight of the discriminator's loss beside the generator's."""
+    two_segments: bool = False
+    """Rows of two segments, as of sentence pairs in fine-tuning; otherwise of one."""
+    init: str = ""
+    """A model folder or hub id to go on from (continual pretraining); empty: from scratch."""
     dropout: float = 0.1
     """Share of hidden activations dropped."""
     attention_dropout: float = 0.1
@@ -28,57 +64,140 @@ class Recipe(Settings):
     initializer_range: float = 0.02
     """Standard deviation of the initial weights."""
     length: int = 128
-    """Longest row in word pieces, [CLS] and [SEP] included."""
+    """Longest row in word pieces, [CLS] and [SEP]s included."""
+    phases: tuple[Phase, ...] = ()
+    """Parts of the run one after the other, such as 90% of it with rows of 128 and 10% with rows of 512."""
     mask_share: float = 0.15
     """Share of word pieces to predict."""
+    mask_share_end: float = 0.0
+    """If not 0, the share moves evenly from `mask_share` to this over the run."""
+    as_mask: float = 0.8
+    """Share of the pieces to predict that become [MASK]."""
+    as_random: float = 0.1
+    """Share of the pieces to predict that become a random piece; the rest stays."""
     rows: int = 256
     """Rows in a step: the batch of one optimizer update."""
+    rows_start: int = 0
+    """If not 0, the first step has this many rows, and the number rises evenly over `ramp` of the run."""
+    ramp: float = 0.1
+    """Share of the run in which the number of rows rises."""
     pack_tokens: int = 8192
     """Most word pieces in one forward pass; a step's gradients are accumulated over its packs."""
     steps: int = 1000
     """Optimizer updates in the run."""
+    minutes: float = 0.0
+    """If not 0, the run lasts this many minutes of training instead of `steps`."""
+    schedule: str = "linear"
+    """How the learning rate falls to zero after the warm-up: linear, cosine, or wsd (constant, then linear)."""
     warmup: float = 0.1
-    """Share of the steps in which the learning rate rises linearly from zero; it then falls linearly to zero."""
+    """Share of the run in which the learning rate rises linearly from zero."""
+    decay: float = 0.2
+    """Share of the run in which the learning rate of wsd falls."""
+    optimizer: str = "adamw"
+    """adamw, lamb, or muon (hidden matrices by Muon, the rest by AdamW)."""
     lr: float = 6e-4
     """Highest learning rate."""
     beta1: float = 0.9
-    """AdamW's decay of the first moment."""
+    """Decay of the first moment."""
     beta2: float = 0.98
-    """AdamW's decay of the second moment."""
+    """Decay of the second moment."""
     eps: float = 1e-6
-    """AdamW's epsilon."""
+    """Epsilon of the optimizer."""
+    momentum: float = 0.95
+    """Muon's momentum."""
     weight_decay: float = 0.01
     """Decay of the matrices; biases and norms have none."""
     clip: float = 1.0
     """Largest norm of the gradient."""
+    average: float = 0.0
+    """If not 0, evaluations and exports are of an exponential average of the weights with this decay a step."""
+    spike: float = 10.0
+    """A step whose gradient norm or loss is more than this many times the recent median is skipped; 0: none is."""
+    most_skips: int = 8
+    """Steps skipped in a row before the run goes back to its last checkpoint and on with the rows that follow."""
+    most_rollbacks: int = 2
+    """How often a run goes back before it stops."""
     seed: int = 0
     """Decides the initial weights, the order, the masks and the dropout."""
     evaluate_every: int = 200
     """Steps between evaluations on held-out documents; the last step is always evaluated."""
     evaluate_rows: int = 2048
     """Held-out rows in an evaluation."""
+    evaluate_mask_share: float = 0.15
+    """Share of word pieces predicted in an evaluation."""
+    evaluate_length: int = 0
+    """Longest held-out row; 0: as in the phase at hand."""
     checkpoint_every: int = 200
     """Steps between checkpoints; the last step always leaves one."""
     keep: int = 2
     """Newest checkpoints kept."""
+    precision: str = "auto"
+    """fp32, bf16 (matrix products in bfloat16), or auto: bf16 on a GPU, fp32 on a CPU."""
+    recompute: bool = False
+    """Keep each layer's input only and compute the rest again in the backward pass: less memory, a third more work."""
+    shard: bool = False
+    """Each rank keeps the optimizer's state of a part of the parameters only."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "phases", _phases(self.phases))
         self._one_of("size", SIZES)
+        self._one_of("objective", OBJECTIVES)
+        self._one_of("optimizer", OPTIMIZERS)
+        self._one_of("schedule", SCHEDULES)
+        self._one_of("precision", ("auto", "fp32", "bf16"))
         self._within("max_positions", 4, 2**16)
-        self._within("length", 4, self.max_positions)
         self._within("seed", 0, 2**31)
         self._within("initializer_range", 1e-4, 1)
-        for name in ("rows", "steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "keep"):
+        for name in ("rows", "steps", "evaluate_every", "evaluate_rows", "checkpoint_every", "keep", "most_skips"):
             self._within(name, 1, 2**40)
-        self._within("pack_tokens", self.length, 2**24)
-        self._within("mask_share", 0.01, 0.9)
-        for name in ("dropout", "attention_dropout", "beta1", "beta2"):
-            self._within(name, 0, 0.9999)
-        self._within("warmup", 0, 1)
+        self._within("rows_start", 0, self.rows)
+        self._within("most_rollbacks", 0, 2**40)
+        self._within("mask_share_end", 0, 0.9)
+        for name in ("as_mask", "as_random"):
+            self._within(name, 0, 1)
+        self._within("as_mask", 0, 1 - self.as_random + 1e-9)
+        for name in ("dropout", "attention_dropout", "beta1", "beta2", "momentum", "average"):
+            self._within(name, 0, 0.999999)
+        for name in ("warmup", "decay", "ramp"):
+            self._within(name, 0, 1)
         self._within("weight_decay", 0, 10)
+        self._within("generator", 0.01, 1)
+        self._within("detection_weight", 0, 1e6)
+        self._within("minutes", 0, 1e6)
+        self._within("spike", 0, 1e9)
         for name in ("lr", "eps", "clip"):
             self._within(name, 1e-12, 1e6)
+        if self.objective == "mlm+nsp" and not self.two_segments:
+            raise InputError("recipe: the objective mlm+nsp needs rows of two segments: set two_segments = true")
+        self._check_lengths()
+
+    def _check_lengths(self) -> None:
+        """Lengths and masked shares, of the recipe and of its phases."""
+        for part in (self, *self.stages()):
+            part._within("length", 8 if self.two_segments else 4, self.max_positions)
+            part._within("rows", 1, 2**40)
+            part._within("mask_share", 0.01, 0.9)
+        self._within("evaluate_mask_share", 0.01, 0.9)
+        if self.evaluate_length:
+            self._within("evaluate_length", 8 if self.two_segments else 4, self.max_positions)
+        self._within("pack_tokens", max(self.evaluate_length, *(stage.length for stage in self.stages())), 2**24)
+
+    def stages(self) -> tuple[Phase, ...]:
+        """The phases with nothing left out; one over the whole run where the recipe names none."""
+        return tuple(
+            replace(
+                phase,
+                length=phase.length or self.length,
+                rows=phase.rows or self.rows,
+                mask_share=phase.mask_share or self.mask_share,
+            )
+            for phase in self.phases or (Phase(share=1.0),)
+        )
+
+    def masking(self, share: float) -> Masking:
+        """How pieces are masked, for a share of them."""
+        return Masking(share, self.as_mask, self.as_random)
 
     def model(self, vocab_size: int, pad_id: int) -> ModelConfig:
         """The model's shape for a vocabulary of that size."""
@@ -108,3 +227,19 @@ def load_recipe(name: str, given: Iterable[str] = ()) -> Recipe:
         raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(known)}")
     values = read_toml(known.get(name, Path(name))) | overrides(given)
     return Recipe.made(values, f"recipe {name}")
+
+
+def _phases(given: object) -> tuple[Phase, ...]:
+    """The phases of TOML tables, whose shares must add up to the whole run."""
+    if not isinstance(given, list | tuple) or not all(isinstance(phase, Mapping | Phase) for phase in given):
+        raise InputError("recipe: phases must be tables, such as [[phases]] with share = 0.9 and length = 128")
+    phases = tuple(phase if isinstance(phase, Phase) else _phase(phase) for phase in given)
+    if phases and abs((total := sum(phase.share for phase in phases)) - 1) > 1e-6:
+        raise InputError(f"recipe: the shares of the phases add up to {total:g} instead of 1")
+    return phases
+
+
+def _phase(values: Mapping[str, Any]) -> Phase:
+    if "share" not in values:
+        raise InputError("recipe: a phase needs its share of the run, such as share = 0.9")
+    return Phase.made(values, "recipe, a phase")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
@@ -16,11 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from pubmedbert import __version__
+from pubmedbert.errors import meant
 from pubmedbert.serve import schemas
+from pubmedbert.serve.explorer import add_explorer
 from pubmedbert.serve.limits import Limits, RefusalError
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.middleware import Bounded, Guarded, Observed
-from pubmedbert.serve.served import ServedModel, Text
+from pubmedbert.serve.served import ServedModel
+from pubmedbert.serve.waiting import LeftError, unread, while_awaited
+from pubmedbert.serve.weighing import Text
 
 PAGE = Path(__file__).parent / "page"
 
@@ -32,15 +36,6 @@ _TASKS: dict[str, tuple[type[schemas.Request], Any]] = {
 }
 _ONE_BARE = ("fill-mask", "token-classification")
 """Tasks that answer a single text without a list around it, as the specifications have it."""
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": schemas.Error, "description": "The request cannot be answered as it is."},
-    500: {"model": schemas.Error, "description": "A fault of the service."},
-    503: {
-        "model": schemas.Error,
-        "description": "The model's process ended and is started again; or the service ends.",
-    },
-    504: {"model": schemas.Error, "description": "There was no answer in time."},
-}
 
 
 def create_app(
@@ -51,6 +46,7 @@ def create_app(
     key: str | None = None,
     origins: Collection[str] = (),
     hosts: Collection[str] | None = None,
+    tagger: str | None = None,
 ) -> FastAPI:
     """The application.
 
@@ -61,6 +57,7 @@ def create_app(
         key: asked of every request but for the page and /health; None for none.
         origins: web origins whose pages may call the service; none but its own unless named.
         hosts: names by which the service may be called; None for any.
+        tagger: the name of the model that labels what the explorer finds; None where there is none.
     """
     app = FastAPI(
         title="pubmedbert",
@@ -73,9 +70,11 @@ def create_app(
     )
     _add_tasks(app, models, limits)
     _add_state(app, models, metrics)
+    add_explorer(app, models, limits, tagger)
     _add_page(app)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(HTTPException, partial(_unknown, models))
+    app.add_exception_handler(LeftError, unread)
     # The last one added is the outermost.
     app.add_middleware(Bounded, limits=limits)
     app.add_middleware(Guarded, key=key, origins=origins, hosts=hosts)
@@ -109,7 +108,7 @@ def _add_tasks(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> N
             summary=f"{task} by {model.name}",
             operation_id=f"{task} at {path}",
             response_model=answer,
-            responses=_REFUSALS,
+            responses=schemas.REFUSALS,
         )(_endpoint(model, task, schema, limits))
 
 
@@ -125,16 +124,7 @@ def _endpoint(
         about["texts"] = len(texts)
         parameters = _parameters(body)
         _check(texts, parameters, model, limits)
-        answering = asyncio.ensure_future(model.answer(task, texts, parameters))
-        leaving = asyncio.ensure_future(_left(request))
-        try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                return Response(status_code=499)  # nobody reads it; the texts leave the queue
-            answers = answering.result()
-        finally:
-            answering.cancel()
-            leaving.cancel()
+        answers = await while_awaited(request, model.answer(task, texts, parameters))
         # As transformers' pipelines have it, and so the hosted API: see `pubmedbert.infer.masks.fill_mask.api_form`.
         single = task in _ONE_BARE and (bare or (task == "fill-mask" and len(answers) == 1))
         return Response(answers[0] if single else b"[" + b",".join(answers) + b"]", media_type="application/json")
@@ -183,12 +173,6 @@ def _check(texts: Sequence[Text], parameters: Mapping[str, Any], model: ServedMo
         raise RefusalError(400, f"top_k is {parameters['top_k']}; this service answers at most {limits.top_k}")
 
 
-async def _left(request: Request) -> None:
-    """Wait until the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) -> None:
     @app.get("/health", summary="Health", response_model=schemas.Health, responses={503: {"model": schemas.Health}})
     async def health() -> Response:
@@ -197,7 +181,7 @@ def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) ->
         status = "ready" if all(ready.values()) else "starting"
         return JSONResponse({"status": status, "models": ready}, 200 if status == "ready" else 503)
 
-    @app.get("/models", summary="Models", responses={"4XX": _REFUSALS["4XX"]})
+    @app.get("/models", summary="Models", responses=schemas.REFUSED)
     async def known() -> list[schemas.ModelAbout]:
         """The models of this service; the first is the default."""
         fields = schemas.ModelAbout.model_fields
@@ -210,7 +194,7 @@ def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) ->
 
     plain: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
-    @app.get("/metrics", summary="Metrics", responses=plain | {"4XX": _REFUSALS["4XX"]}, response_class=Response)
+    @app.get("/metrics", summary="Metrics", responses=plain | schemas.REFUSED, response_class=Response)
     async def counted() -> Response:
         """What Prometheus reads."""
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -218,7 +202,7 @@ def _add_state(app: FastAPI, models: Sequence[ServedModel], metrics: Metrics) ->
 
 def _add_page(app: FastAPI) -> None:
     app.mount("/page", StaticFiles(directory=PAGE))
-    for path, name in {"/": "index.html", "/docs": "docs.html"}.items():
+    for path, name in {"/": "index.html", "/explore": "index.html", "/docs": "docs.html"}.items():
         app.get(path, include_in_schema=False)(_file(PAGE / name))
 
 
@@ -232,26 +216,66 @@ def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
 async def _invalid(request: Request, error: Exception) -> Response:
     """A body that is no request: the first thing that is wrong with it."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"][1:])
+    errors = error.errors()
+    first = next((one for one in errors if _misnamed(one)), errors[0])  # what is missing is then called otherwise
+    parts = [str(part) for part in first["loc"][1:]]
+    place = ".".join(part for part in parts if "[" not in part)  # those are names of types
     if first["type"] == "json_invalid":
-        return _refused(request, f'the body is not JSON ({first["ctx"]["error"]}); send {{"inputs": "..."}}')
-    if first["type"] == "extra_forbidden":
-        return _refused(request, f"{place} is not known at this address; /docs says what is")
+        return _refused(request, f"the body is not JSON ({first['ctx']['error']}); send {_example(request)}")
+    if _misnamed(first):
+        hint = meant(parts[-1], _fields(request, parts[:-1]), "/docs says what is known at this address")
+        return _refused(request, f"there is no field {'.'.join(parts)}; {hint}")
     if place.startswith("inputs"):
         return _refused(request, "inputs must be a text of valid Unicode, or a list of at least one")
-    message = first["msg"].removeprefix("Input ")
-    return _refused(request, f"{place or 'the body'} {message[:1].lower()}{message[1:]}")
+    if not place:
+        return _refused(request, f"the body must be a JSON object, such as {_example(request)}")
+    if first["type"] == "value_error":
+        return _refused(request, f"{place} must be a text of valid Unicode")
+    if first["type"] == "missing":
+        return _refused(request, f"{place} is missing; /docs says what is asked for at this address")
+    message = first["msg"].removeprefix("Input ").removeprefix("List ")
+    return _refused(request, f"{place} {message[:1].lower()}{message[1:]}")
 
 
-async def _unknown(request: Request, error: Exception) -> Response:
+def _misnamed(error: Mapping[str, Any]) -> bool:
+    """Whether a fault is a field that the schema does not have; a text is told as a whole."""
+    return bool(error["type"] == "extra_forbidden" and "inputs" not in error["loc"][1:-1])
+
+
+def _fields(request: Request, place: Sequence[str]) -> Iterable[str]:
+    """The fields that there are at a place in the body of a request."""
+    schema = request.scope["endpoint"].__annotations__["body"]
+    for part in place:  # each a schema or None
+        schema = get_args(schema.model_fields[part].annotation)[0]
+    return list(schema.model_fields)
+
+
+async def _unknown(models: Sequence[ServedModel], request: Request, error: Exception) -> Response:
     """What has no route, or a body that cannot be decoded."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
-        return _refused(request, 'the body is not JSON in UTF-8; send {"inputs": "..."}')
+        return _refused(request, f"the body is not JSON in UTF-8; send {_example(request)}")
     if error.status_code == 404:
-        return _refused(request, "there is nothing at this address; /docs says what there is", 404)
-    return _refused(request, f"{request.method} is not answered at this address", error.status_code, error.headers)
+        return _refused(request, _nothing(request.scope["path"], models), 404)
+    allowed = (error.headers or {}).get("Allow", "GET")
+    sentence = f"{request.method} is not answered at this address; send {allowed}"
+    return _refused(request, sentence, error.status_code, error.headers)
+
+
+def _nothing(path: str, models: Sequence[ServedModel]) -> str:
+    """What to say of an address that has no route."""
+    parts = path.removeprefix("/").split("/")
+    if parts[0] == "models" and len(parts) > 1 and parts[1]:
+        model = next((model for model in models if model.name == parts[1]), None)
+        if model is None:
+            return f"no model {parts[1]!r:.100} is served; served are {', '.join(model.name for model in models)}"
+        if parts[2:3] == ["pipeline"] and len(parts) == 4:
+            return f"the model {model.name} has no task {parts[3]!r:.100}; it has {', '.join(model.tasks)}"
+    return "there is nothing at this address; /docs says what there is"
+
+
+def _example(request: Request) -> str:
+    return '{"text": "..."}' if request.url.path.startswith("/explore/") else '{"inputs": "..."}'
 
 
 def _refused(request: Request, sentence: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 def serve(
     *,
     model: Annotated[list[str] | None, Parameter(negative="")] = None,
+    index: Annotated[list[Path] | None, Parameter(negative="")] = None,
+    tagger: str | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     precision: Precision | None = None,
@@ -36,8 +38,15 @@ def serve(
     model
         "bundled", a folder in Hugging Face layout or a hub id, if need be as NAME=MODEL; may be given several times.
         A model says by its config.json whether it fills masks, tags words, classifies texts or gives vectors.
+    index
+        A folder that `pubmedbert explore index` made with one of the models: what the explorer searches for words used
+        alike; may be given several times, once for a model.
+    tagger
+        A fine-tuned model that finds entities, to count the words found by their types: the name of a model that is
+        served, or "bundled", a folder or a hub id.
     host
-        The address to listen at; 0.0.0.0 for all of this machine, which asks for an API key.
+        The address to listen at; 0.0.0.0 for all of this machine's, where other machines may call, too: without an API
+        key the service warns of that, and answers all of them.
     port
         The port to listen at; 0 for any that is free.
     precision
@@ -64,19 +73,34 @@ def serve(
     import asyncio
     import os
 
+    from pubmedbert.errors import InputError
+    from pubmedbert.model.locate import locate
     from pubmedbert.serve.limits import Limits
     from pubmedbert.serve.logs import log_to_stderr
     from pubmedbert.serve.process import Loading
     from pubmedbert.serve.server import Settings, api_key, listen, named, origins, run
 
+    if tagger is not None and not index:
+        raise InputError("--tagger is for what the explorer finds in a corpus; name an index of one by --index")
     limits = Limits(batch_tokens=batch_tokens, queue=queue, inputs=max_inputs, body_bytes=max_body, seconds=timeout)
+    places = named(model or ["bundled"])
+    indexes = tuple(map(str, index or ()))
+    found = None if tagger is None else str(locate(places.get(tagger, tagger)).resolve())
     models = {
-        name: Loading(model=where, precision=precision, backend=backend, threads=threads)
-        for name, where in named(model or ["bundled"]).items()
+        name: Loading(
+            model=where,
+            precision=precision,
+            backend=backend,
+            threads=threads,
+            map_numbers=limits.map_numbers,
+            indexes=indexes,
+            tagger=found,
+        )
+        for name, where in places.items()
     }
     pages = origins(allow_origin or ())
     key = api_key(api_key_file, os.environ.get("PUBMEDBERT_API_KEY"))
     listening: socket = listen(host, port)
     log_to_stderr()
-    settings = Settings(models=models, limits=limits, host=host, key=key, origins=pages)
+    settings = Settings(models=models, limits=limits, host=host, key=key, origins=pages, indexes=indexes, tagger=tagger)
     asyncio.run(run(settings, listening))

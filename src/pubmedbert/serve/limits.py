@@ -26,11 +26,16 @@ class Limits:
     targets: int = 64
     """Words to choose between for a mask."""
     work: int = 65_536
-    """Word pieces to compute for a text, which targets of several pieces multiply."""
+    """Word pieces to compute for a text, which targets of several pieces multiply, and words hidden one by one; the
+    sentences found for it included."""
     top_k: int = 100
     """Answers for a mask."""
     numbers: int = 1 << 22
     """Numbers in an answer of vectors for each word piece."""
+    map_numbers: int = 1 << 25
+    """Numbers in the attention maps of a text, which is cut to that: to 482 word pieces by BERT-base, 295 by -large."""
+    neighbours: int = 200
+    """Occurrences of a word that the explorer finds."""
     seconds: float = 30.0
     """From the last byte of a request to its answer."""
     body_seconds: float = 10.0

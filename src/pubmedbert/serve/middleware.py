@@ -31,6 +31,7 @@ _HEADERS = {
 }
 _LEFT = 499  # what logs and metrics say of a client that did not wait, by the custom of nginx
 _ASKED_OFTEN = ("/health", "/metrics")  # by machines, every few seconds
+_PAGES = ("/", "/explore", "/explore/", "/exbert", "/exbert/")
 _OPEN = ("/health", "/docs", "/openapi.json", "/page/")
 
 
@@ -213,7 +214,7 @@ async def refuse(refusal: RefusalError, send: Send) -> None:
 
 def _is_open(scope: Scope) -> bool:
     path = scope["path"]
-    return scope["method"] in ("GET", "HEAD") and (path == "/" or path.startswith(_OPEN))
+    return scope["method"] in ("GET", "HEAD") and (path in _PAGES or path.startswith(_OPEN))
 
 
 def _as_json(scope: Scope) -> Scope:

@@ -27,6 +27,12 @@ class Loading:
     precision: str | None = None
     backend: str = "auto"
     threads: int | None = None
+    map_numbers: int = 1 << 25
+    """See `limits.Limits`."""
+    indexes: Sequence[str] = ()
+    """Folders of what the explorer searches; the model takes the one that was made with it."""
+    tagger: str | None = None
+    """A fine-tuned model, as `model`, that says of what kind the words found there are."""
 
 
 class ModelProcess:

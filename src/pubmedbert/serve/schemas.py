@@ -160,6 +160,17 @@ class Error(Schema):
     error: str = Field(description="One sentence: what is wrong and what would be right.")
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Error, "description": "The request cannot be answered as it is."},
+    500: {"model": Error, "description": "A fault of the service."},
+    503: {"model": Error, "description": "The model's process ended and is started again; or the service ends."},
+    504: {"model": Error, "description": "There was no answer in time."},
+}
+"""What any request may be answered with."""
+REFUSED: dict[int | str, dict[str, Any]] = {"4XX": REFUSALS["4XX"]}
+"""What one that computes nothing may be."""
+
+
 class ModelAbout(Schema):
     """A model that is served."""
 

@@ -8,43 +8,23 @@ import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.tokenizer import MASK
+from pubmedbert.explore.rows import Row
 from pubmedbert.serve import frames
 from pubmedbert.serve.batching import Entry, FairQueue, QueueFullError
 from pubmedbert.serve.limits import Limits, RefusalError
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading, ModelProcess, ProcessEndedError
-from pubmedbert.vocab import folder as vocabulary
+from pubmedbert.serve.weighing import Text, Weigher
 
 log = logging.getLogger("pubmedbert.serve")
 
 _TRIES = 2
 """Processes that a text may bring down before it is refused."""
 _LONGEST_PAUSE = 5.0  # seconds between two starts of a process that ends again and again
-_MANY_CHARACTERS = 20_000  # so many are tokenised beside the event loop
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One input of a request."""
-
-    text: str
-    pair: str | None = None
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        """The text, and the second one where there is one."""
-        return (self.text,) if self.pair is None else (self.text, self.pair)
-
-    @property
-    def characters(self) -> int:
-        """Of both."""
-        return sum(map(len, self.parts))
 
 
 class ServedModel:
@@ -62,6 +42,9 @@ class ServedModel:
         self.ready = False
         """Whether a process is there to answer."""
         self.about: dict[str, Any] = {}
+        """What `tasks.Loaded.about` says."""
+        self.asked = loading.model
+        """ "bundled", a folder or a hub id."""
         self._loading = loading
         self._limits = limits
         self._metrics = metrics
@@ -86,10 +69,14 @@ class ServedModel:
             await self._start()
         except ProcessEndedError as error:
             raise InputError(f"the process of {self._loading.model} ended while it loaded the model") from error
+        if self._loading.precision == "int8" and "int8" not in self.about["engine"]:
+            log.warning(
+                "int8 is for models that fill masks; this one is computed in fp32",
+                extra={"fields": {"model": self.name}},
+            )
         running: asyncio.Task[None] | None = None
         try:
-            self._pieces = vocabulary.load(Path(self.about["folder"]))
-            self._mask = self._pieces.token_to_id(MASK)
+            self._weigher = Weigher(self.about, self._limits)
             self._metrics.queue.labels(self.name).set_function(lambda: len(self._queue))
             running = asyncio.create_task(self._run())
             yield self
@@ -133,25 +120,24 @@ class ServedModel:
                 if not entry.answer.cancel() and not entry.answer.cancelled():
                     entry.answer.exception()  # looked at, so that asyncio does not report it as forgotten
 
+    async def row(self, text: Text) -> Row:
+        """A text as the explorer shows it.
+
+        Raises:
+            RefusalError: the model does not read it so.
+        """
+        return await self._weigher.row(text)
+
     async def _entries(self, task: str, texts: Sequence[Text], parameters: dict[str, Any]) -> list[Entry]:
         """The texts as they wait, weighed and checked.
 
         Raises:
             RefusalError: one is more than what is accepted.
         """
-        targets = parameters.get("targets") or []
-        words = [targets] if isinstance(targets, str) else targets
-        given = [*(part for text in texts for part in text.parts), *words]
-        many = sum(map(len, given)) > _MANY_CHARACTERS
-        encoded = await asyncio.to_thread(self._encode, given) if many else self._encode(given)
-        rows = _target_rows(encoded[len(given) - len(words) :])
-        encodings = iter(encoded)
+        weights = await self._weigher.weights(task, texts, parameters)
         loop = asyncio.get_running_loop()
         entries = []
-        for place, text in enumerate(texts):
-            ids = [piece for _ in text.parts for piece in next(encodings)]
-            where = "the text" if len(texts) == 1 else f"inputs[{place}]"
-            tokens, alone = self._weigh(task, ids, parameters, rows, where)
+        for text, (tokens, alone) in zip(texts, weights, strict=True):
             job: dict[str, object] = {
                 "task": task,
                 "text": text.text,
@@ -160,49 +146,7 @@ class ServedModel:
                 "alone": alone,
             }
             entries.append(Entry(tokens=tokens, characters=text.characters, job=job, answer=loop.create_future()))
-        self._check_numbers(task, entries, parameters)
         return entries
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._pieces.encode_batch_fast(list(texts))]
-
-    def _weigh(
-        self, task: str, ids: Sequence[int], parameters: dict[str, Any], target_rows: int, where: str
-    ) -> tuple[int, bool]:
-        """Word pieces to compute, and whether the text is to share no call with others."""
-        most = self.about["max_tokens"]
-        if most is None:
-            if len(ids) > self._limits.tokens:
-                sentence = f"{where} has {len(ids)} word pieces; this service reads at most {self._limits.tokens}"
-                raise RefusalError(400, sentence)
-            return len(ids), False
-        too_long = len(ids) > most
-        if task != "fill-mask":
-            return min(len(ids), most), too_long and not parameters.get("truncate")
-        masks = ids.count(self._mask)
-        if masks > self._limits.masks:
-            sentence = f"{where} has {masks} times {MASK}; this service fills at most {self._limits.masks}"
-            raise RefusalError(400, sentence)
-        work = min(len(ids), most) * max(1, masks * target_rows)
-        if work > self._limits.work:
-            sentence = (
-                f"to score these targets in {where} is {work:,} word pieces of work, and this service does at most "
-                f"{self._limits.work:,}; name fewer targets of several pieces, or send a shorter text"
-            )
-            raise RefusalError(400, sentence)
-        return work, too_long or not masks or "targets" in parameters
-
-    def _check_numbers(self, task: str, entries: Sequence[Entry], parameters: dict[str, Any]) -> None:
-        """Refuse vectors for every word piece, where these are too many numbers."""
-        if task != "feature-extraction" or parameters.get("pooling") != "none":
-            return
-        numbers = sum(entry.tokens for entry in entries) * self.about["width"]
-        if numbers > self._limits.numbers:
-            sentence = (
-                f'pooling "none" would answer {numbers:,} numbers, and this service answers at most '
-                f"{self._limits.numbers:,}; send fewer or shorter texts"
-            )
-            raise RefusalError(400, sentence)
 
     async def _run(self) -> None:
         """Compute batch after batch; replace the process when it ends."""
@@ -287,12 +231,6 @@ class ServedModel:
             else:
                 code, reason = (400, "input") if status == frames.REFUSED else (500, "fault")
                 entry.answer.set_exception(RefusalError(code, payload.decode(), reason=reason))
-
-
-def _target_rows(encoded: Sequence[Sequence[int]]) -> int:
-    """Rows for each mask that targets of several pieces cost: each of their pieces is scored by itself."""
-    counts = [len(ids) - 2 for ids in encoded]  # without [CLS] and [SEP]
-    return sum(count for count in counts if count > 1)
 
 
 def _failed(entry: Entry) -> bool:

@@ -41,13 +41,17 @@ class Settings:
     """The API key; None where none is asked for."""
     origins: Sequence[str] = ()
     """Web origins whose pages may call the service."""
+    indexes: Sequence[str] = ()
+    """Folders of indexes; each was made with a model that is served."""
+    tagger: str | None = None
+    """The name of the model that labels what is found in them."""
 
 
 async def run(settings: Settings, listening: socket.socket) -> None:
     """Load the models, answer until SIGTERM or SIGINT, finish what was accepted.
 
     Raises:
-        InputError: a model cannot be loaded.
+        InputError: a model cannot be loaded, or an index is of none of them.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
@@ -55,6 +59,7 @@ async def run(settings: Settings, listening: socket.socket) -> None:
             await stack.enter_async_context(ServedModel(name, loading, settings.limits, metrics).started())
             for name, loading in settings.models.items()
         ]
+        _check_indexes(settings.indexes, models)
         address, port = listening.getsockname()[:2]
         url = f"http://{_in_url(address)}:{port}"
         local = ipaddress.ip_address(address).is_loopback
@@ -63,7 +68,13 @@ async def run(settings: Settings, listening: socket.socket) -> None:
                 "other machines can reach this service and it asks for no key; set PUBMEDBERT_API_KEY or --api-key-file"
             )
         hosts = _own_names(settings) if settings.key is None and local else None
-        app = create_app(models, settings.limits, metrics, key=settings.key, origins=settings.origins, hosts=hosts)
+        app = create_app(
+            *(models, settings.limits, metrics),
+            key=settings.key,
+            origins=settings.origins,
+            hosts=hosts,
+            tagger=settings.tagger,
+        )
         config = uvicorn.Config(
             app,
             http=timed(settings.limits.body_seconds, settings.limits.connections),
@@ -77,6 +88,16 @@ async def run(settings: Settings, listening: socket.socket) -> None:
         )
         await _Server(config, {"url": url, "models": [*settings.models]}).serve([listening])
         log.info("ended")
+
+
+def _check_indexes(indexes: Sequence[str], models: Sequence[ServedModel]) -> None:
+    searched = {model.about["explore"]["index_folder"] for model in models}
+    for index in indexes:
+        if index not in searched:
+            raise InputError(
+                f"--index {index} was made with none of the models that are served; name the one it was made with by "
+                "--model, or make an index for another with: pubmedbert explore index"
+            )
 
 
 def _own_names(settings: Settings) -> set[str]:

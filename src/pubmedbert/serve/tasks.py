@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
-from pubmedbert.infer.engine import Encoder, open_encoder, open_engine
+from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_engine
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.answers import api_form
 from pubmedbert.infer.masks.fill_mask import FillMask
@@ -26,6 +26,7 @@ from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.serve import frames
 from pubmedbert.serve.aggregate import Write, aggregate
+from pubmedbert.serve.explored import Explored
 from pubmedbert.serve.process import Loading
 from pubmedbert.vocab import folder as vocabulary
 
@@ -38,7 +39,7 @@ class Task(Protocol):
     """One task of a model."""
 
     def answer(self, jobs: Sequence[Job]) -> Sequence[object]:
-        """The answer to each job, as JSON can hold it.
+        """The answer to each job: bytes, or what JSON can hold.
 
         Raises:
             InputError: one of the jobs cannot be answered.
@@ -54,7 +55,7 @@ class Loaded:
     about: Mapping[str, object]
     """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may),
     `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows,
-    and for models that give vectors `width`."""
+    for models that give vectors `width`, and in `explore` what `explored.Explored.about` has."""
 
 
 class FillMaskTask:
@@ -123,6 +124,8 @@ class FeatureTask:
         poolings = [job["parameters"].get("pooling") or "mean" for job in jobs]
         where = [[0] if pooling == "cls" else range(len(row)) for row, pooling in zip(rows, poolings, strict=True)]
         states = self._encoder.hidden(rows, where)
+        for state in states:
+            check_finite(state)
         return [
             pooled(state, pooling, job["parameters"].get("normalize")).astype(np.float64).tolist()
             for state, pooling, job in zip(states, poolings, jobs, strict=True)
@@ -173,10 +176,17 @@ def load(loading: Loading) -> Loaded:
     """Load a model, find its tasks and compute once, so that the first request finds it warm.
 
     Raises:
-        InputError: the folder has no tokenizer, or one that does not fit.
+        InputError: the folder has no tokenizer, or one that does not fit; an index or the tagger cannot be used.
         ModelError: there is no such model, or it cannot be read.
     """
     folder = locate(loading.model)
+    loaded = _load(folder, loading)
+    explored = Explored(folder, loading)
+    return Loaded({**loaded.tasks, **explored.tasks}, {**loaded.about, "explore": explored.about})
+
+
+def _load(folder: Path, loading: Loading) -> Loaded:
+    """A model with its tasks, the first of which is its own."""
     values = read_json(folder / "config.json")
     options: dict[str, Any] = {
         "precision": loading.precision,
@@ -248,4 +258,6 @@ def _alone(task: Task, job: Job) -> frames.Frame:
 
 
 def _written(answer: object) -> frames.Frame:
+    if isinstance(answer, bytes):
+        return frames.OK, answer
     return frames.OK, json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()

@@ -18,6 +18,8 @@ Bools = NDArray[np.bool_]
 
 # Streams of random numbers that must not meet.
 _ORDER, _WORD, _BOUNDARY, _ACTION, _REPLACEMENT = range(5)
+SPLIT, RANDOM_NEXT, OTHER = range(5, 8)
+"""Streams of `pubmedbert.shards.pairs`."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,40 @@ class Special:
 
 
 @dataclass(frozen=True)
+class Masking:
+    """How much of a row is to be predicted, and what stands there instead (Devlin et al. 2019, appendix A.1)."""
+
+    share: float = 0.15
+    """Of the word pieces that are predicted."""
+    as_mask: float = 0.8
+    """Of those, the share that becomes [MASK]."""
+    as_random: float = 0.1
+    """Of those, the share that becomes a random piece; the rest stays."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows not yet read: which tokens of the shards each is made of."""
+
+    samples: Ints
+    """`[B]` sample numbers, which with seed and epoch decide all that is drawn for a row."""
+    spans: Ints
+    """`[B, K, 2]` first token and end of the K segments, one or two; an empty second one is left out."""
+    random_next: Ints
+    """`[B]` 1 where the second segment is of another document, 0 where it follows the first, -1 where there is none."""
+
+    @property
+    def sizes(self) -> Ints:
+        """`[B]` tokens of each row with its [CLS] and [SEP]s."""
+        lengths = self.spans[:, :, 1] - self.spans[:, :, 0]  # [B, K]
+        sizes: Ints = 1 + np.where(lengths > 0, lengths + 1, 0).sum(axis=1)
+        return sizes
+
+    def __getitem__(self, chosen: Ints | slice) -> Rows:
+        return Rows(self.samples[chosen], self.spans[chosen], self.random_next[chosen])
+
+
+@dataclass(frozen=True)
 class Pack:
     """Rows one behind the other, sorted by length: what the encoder reads, and what it must predict."""
 
@@ -57,6 +93,19 @@ class Pack:
     """`[M]` places in the pack that are to be predicted."""
     labels: Ints
     """`[M]` the pieces that stood there."""
+    types: Ints
+    """`[N]` 1 in the second segment of a row and its [SEP], 0 elsewhere."""
+    samples: Ints
+    """`[B]` the rows' sample numbers."""
+    random_next: Ints
+    """`[B]` as in `Rows`."""
+
+    @property
+    def first(self) -> Ints:
+        """`[B]` the place of each row's [CLS]."""
+        lengths: Ints = np.array(self.lengths)
+        starts: Ints = np.cumsum(lengths) - lengths
+        return starts
 
     def rows(self) -> Iterator[tuple[Ints, Ints, Ints]]:
         """Each row on its own: its tokens, the places to predict in it and the pieces that stood there."""
@@ -101,9 +150,7 @@ def segments(
             break
         first, last = starts[open_], ends[open_]
         limit = np.minimum(first + longest, last)
-        boundary = sentences[np.searchsorted(sentences, limit, side="right") - 1]
-        cut = _between_words(first, limit, last, tokens, continuation)
-        stop = np.where(boundary > first, boundary, cut)
+        stop = cut(first, limit, last, sentences, tokens, continuation)
         found.append(np.stack([first, stop], axis=1))
         starts[open_] = stop
     if not found:
@@ -114,25 +161,31 @@ def segments(
 
 def order(count: int, seed: int, epoch: int) -> Ints:
     """The permutation of `count` samples in an epoch."""
-    return np.argsort(_uniform(seed, epoch, _ORDER, np.arange(count)), kind="stable")
+    return np.argsort(uniform(seed, epoch, _ORDER, np.arange(count)), kind="stable")
 
 
 def mask(
-    tokens: Ints, lengths: Sequence[int], samples: Ints, special: Special, seed: int, epoch: int, share: float = 0.15
+    tokens: Ints,
+    lengths: Sequence[int],
+    samples: Ints,
+    special: Special,
+    seed: int,
+    epoch: int,
+    masking: Masking = Masking(),
 ) -> tuple[Ints, Ints]:
-    """Whole-word masking (Gu et al. 2020, section 2.1.2): whole words, 80% [MASK], 10% random, 10% kept.
+    """Whole-word masking (Gu et al. 2020, section 2.1.2): whole words, by default 80% [MASK], 10% random, 10% kept.
 
-    In each row words are taken in random order until they hold `share` of the row's pieces. The word that crosses the
+    In each row words are taken in random order until they hold the share of the row's pieces. The word that crosses the
     line is taken with just the probability that makes the expected share exact, so short rows are not rounded.
 
     Args:
-        tokens: `[N]` pieces of B rows, with [CLS] first and [SEP] last in each.
+        tokens: `[N]` pieces of B rows, framed by special pieces.
         lengths: tokens in each row.
         samples: `[B]` the rows' sample numbers, which with seed and epoch decide the mask.
         special: the special pieces.
         seed: of the run.
         epoch: of the data.
-        share: of the word pieces to predict.
+        masking: how much is predicted.
 
     Returns:
         `[N]` the tokens after masking, and `[M]` the places to predict, ascending.
@@ -145,73 +198,101 @@ def mask(
     starts = ordinary & ~(special.continuation[tokens] & follows)  # [N] first piece of each of the W words
     if not starts.any():
         return tokens.copy(), np.zeros(0, np.int64)
-    chosen = _choose(np.flatnonzero(starts), ordinary, rows, keys, seed, epoch, share)  # [W]
+    chosen = _choose(np.flatnonzero(starts), ordinary, rows, keys, seed, epoch, masking.share)  # [W]
     where = np.flatnonzero(ordinary & chosen[np.cumsum(starts) - 1])
-    action = _uniform(seed, epoch, _ACTION, keys[where])
-    draw = _uniform(seed, epoch, _REPLACEMENT, keys[where])
+    action = uniform(seed, epoch, _ACTION, keys[where])
+    draw = uniform(seed, epoch, _REPLACEMENT, keys[where])
     random = special.replacements[(draw * len(special.replacements)).astype(np.int64)]
     masked = tokens.copy()
-    masked[where] = np.where(action < 0.8, special.mask, np.where(action < 0.9, random, tokens[where]))
+    other = np.where(action < masking.as_mask + masking.as_random, random, tokens[where])
+    masked[where] = np.where(action < masking.as_mask, special.mask, other)
     return masked, where
+
+
+def single(table: Ints, samples: Ints) -> Rows:
+    """Rows of one segment each: `[B]` of the `[S, 2]` segments."""
+    return Rows(samples, table[samples][:, None], np.full(len(samples), -1))
 
 
 def pack(
     tokens: NDArray[np.unsignedinteger],
-    table: Ints,
-    samples: Ints,
+    rows: Rows,
     special: Special,
     seed: int,
     epoch: int,
-    share: float = 0.15,
+    masking: Masking = Masking(),
 ) -> Pack:
-    """Read, frame, sort and mask the given samples.
+    """Read, frame, sort and mask rows: [CLS], then each segment with a [SEP] behind it.
 
     Args:
         tokens: all tokens of the split, as in the shards.
-        table: `[S, 2]` its segments.
-        samples: `[B]` numbers of the segments wanted.
+        rows: what to read.
         special: the special pieces.
         seed: of the run.
         epoch: of the data.
-        share: of the word pieces to predict.
+        masking: how much is predicted.
 
     Returns:
         The rows sorted by length (then by sample), masked.
     """
-    spans = table[samples]  # [B, 2]
-    by_length = np.lexsort((samples, spans[:, 1] - spans[:, 0]))
-    samples, spans = samples[by_length], spans[by_length]
-    lengths = [int(length) + 2 for length in spans[:, 1] - spans[:, 0]]
-    parts = [[special.cls, *tokens[first:end].tolist(), special.sep] for first, end in spans.tolist()]
-    flat = np.fromiter((piece for part in parts for piece in part), np.int64, sum(lengths))
-    masked, where = mask(flat, lengths, samples, special, seed, epoch, share)
+    rows = rows[np.lexsort((rows.samples, rows.sizes))]
+    lengths = rows.sizes.tolist()
+    frame = (np.array([special.cls]), np.array([special.sep]))
+    pieces, types = [], []
+    for spans in rows.spans.tolist():
+        pieces.append(frame[0])
+        for kind, (first, end) in enumerate(spans):
+            if end > first:
+                pieces += [tokens[first:end], frame[1]]
+                types += [kind, end - first + 1 + (kind == 0)]  # [CLS] is of the first segment
+    flat: Ints = np.concatenate(pieces).astype(np.int64)
+    masked, where = mask(flat, lengths, rows.samples, special, seed, epoch, masking)
     positions = np.concatenate([np.arange(length) for length in lengths])
-    return Pack(masked, positions, lengths, where, flat[where])
+    kinds: Ints = np.repeat(types[::2], types[1::2])
+    return Pack(masked, positions, lengths, where, flat[where], kinds, rows.samples, rows.random_next)
 
 
-def batches(table: Ints, samples: Ints, most_tokens: int) -> Iterator[Ints]:
-    """Split the samples of one step into packs of at most `most_tokens` tokens (and at least one row)."""
-    sizes = table[samples, 1] - table[samples, 0] + 2
-    by_length = samples[np.lexsort((samples, sizes))]
+def batches(rows: Rows, most_tokens: int) -> Iterator[Rows]:
+    """Split the rows of one step into packs of at most `most_tokens` tokens (and at least one row)."""
+    rows = rows[np.lexsort((rows.samples, rows.sizes))]
     first, total = 0, 0
-    for i, size in enumerate((table[by_length, 1] - table[by_length, 0] + 2).tolist()):
+    for i, size in enumerate(rows.sizes.tolist()):
         if total + size > most_tokens and i > first:
-            yield by_length[first:i]
+            yield rows[first:i]
             first, total = i, 0
         total += size
-    if first < len(by_length):
-        yield by_length[first:]
+    if first < len(rows.samples):
+        yield rows[first:]
 
 
-def _between_words(
+def cut(
+    first: Ints, limit: Ints, last: Ints, sentences: Ints, tokens: NDArray[np.unsignedinteger], continuation: Bools
+) -> Ints:
+    """Where to end pieces of text that start at `first`, at most at `limit`: behind a sentence, else behind a word.
+
+    A word that alone is too long is cut at the limit.
+
+    Args:
+        first: `[B]` first tokens.
+        limit: `[B]` the furthest ends, all behind `first`.
+        last: `[B]` the ends of the text.
+        sentences: `[sents + 1]` offsets of sentences.
+        tokens: all tokens.
+        continuation: `[V]` True for pieces that continue a word.
+    """
+    boundary = sentences[np.searchsorted(sentences, limit, side="right") - 1]
+    return np.where(boundary > first, boundary, between_words(first, limit, last, tokens, continuation))
+
+
+def between_words(
     first: Ints, limit: Ints, last: Ints, tokens: NDArray[np.unsignedinteger], continuation: Bools
 ) -> Ints:
     """Move each cut at `limit` back to the start of a word; a word that fills the whole segment is cut after all."""
-    cut = limit.copy()
+    ends = limit.copy()
     inside = np.flatnonzero(limit < last)
-    while len(inside := inside[(cut[inside] > first[inside]) & continuation[tokens[cut[inside]]]]):
-        cut[inside] -= 1
-    return np.where(cut > first, cut, limit)
+    while len(inside := inside[(ends[inside] > first[inside]) & continuation[tokens[ends[inside]]]]):
+        ends[inside] -= 1
+    return np.where(ends > first, ends, limit)
 
 
 def _choose(
@@ -221,18 +302,18 @@ def _choose(
     piece_count = np.add.reduceat(ordinary.astype(np.int64), starts)  # [W] pieces of each word
     row = rows[starts]  # [W]
     budget = share * np.bincount(rows, weights=ordinary)  # [B]
-    shuffled = np.lexsort((_uniform(seed, epoch, _WORD, keys[starts]), row))
+    shuffled = np.lexsort((uniform(seed, epoch, _WORD, keys[starts]), row))
     sizes = piece_count[shuffled]
     before = np.cumsum(sizes) - sizes
     row_first = np.searchsorted(row[shuffled], row[shuffled], side="left")
     room = budget[row[shuffled]] - (before - before[row_first])  # pieces still to be taken when a word's turn comes
-    draw = _uniform(seed, epoch, _BOUNDARY, keys[starts][shuffled])
+    draw = uniform(seed, epoch, _BOUNDARY, keys[starts][shuffled])
     chosen = np.zeros(len(starts), bool)
     chosen[shuffled] = draw * sizes < room
     return chosen
 
 
-def _uniform(seed: int, epoch: int, stream: int, keys: NDArray[np.integer]) -> Floats:
+def uniform(seed: int, epoch: int, stream: int, keys: NDArray[np.integer]) -> Floats:
     """Counter-based uniform draws in [0, 1): one for each key, the same wherever and whenever they are made."""
     base = _mix(np.array([seed], np.int64).view(np.uint64))
     base = _mix(base ^ np.uint64(epoch))

@@ -6,7 +6,7 @@ the model has a vocabulary head) and `views.onnx` are the graphs; `weights.bin` 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,10 +16,11 @@ from pubmedbert.files import read_json, sha256, write_json
 from pubmedbert.infer.engine import Precision
 from pubmedbert.infer.engines.weights import Checkpoint
 
-VERSION = 2
+VERSION = 3
 """Of graphs, rounding and manifest; another one is made anew."""
-Output = Literal["hidden", "logits", "views"]
-"""What a graph computes: states at the wanted places, logits there, or the attentions and states of all layers."""
+Output = Literal["hidden", "logits", "heads", "views"]
+"""What a graph computes: states at the wanted places, logits there, what the last layer's heads give there, or the
+attentions and states of all layers."""
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.bin"
@@ -37,10 +38,27 @@ class Converted:
     max_positions: int
     outputs: tuple[Output, ...]
     """What there is a graph for."""
+    again: Callable[[], Converted] | None = None
+    """Makes it anew; None where nobody else could take it away."""
 
     def graph(self, output: Output) -> Path:
         """The file of a graph."""
         return self.folder / f"{output}.onnx"
+
+    def present(self) -> Converted:
+        """Itself; the same made anew where it was deleted, as a cache may be, while a process had it open.
+
+        Raises:
+            InputError: the model has changed since, or has gone.
+            ModelError: likewise.
+        """
+        files = (self.folder / _WEIGHTS, *(self.graph(output) for output in self.outputs))
+        if self.again is None or all(file.exists() for file in files):
+            return self
+        made = self.again()
+        if made.folder.name != self.folder.name:  # the name is made of all that it depends on
+            raise InputError(f"{self.folder} was deleted while it was in use, and its model was changed; start again")
+        return made
 
 
 def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collection[str] = ()) -> None:
@@ -64,7 +82,7 @@ def convert(checkpoint: Checkpoint, folder: Path, fingerprint: str, int8: Collec
     if checkpoint.has_vocabulary:
         outputs.append("logits")
     if not int8:  # looking inside is for the exact model
-        outputs.append("views")
+        outputs += ["heads", "views"]
     for output in outputs:
         graph = folder / f"{output}.onnx"
         graph.write_bytes(build(checkpoint.config, weights, output).SerializeToString(deterministic=True))
@@ -100,4 +118,4 @@ def open_converted(folder: Path, fingerprint: str) -> Converted | None:
         precision: Precision = "int8" if manifest["precision"] == "int8" else "fp32"
     except (InputError, KeyError, OSError, ValueError):
         return None
-    return Converted(folder, precision, **sizes, outputs=tuple(graphs))
+    return Converted(folder, precision, **sizes, outputs=tuple(graphs), again=None)

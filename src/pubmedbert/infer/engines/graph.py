@@ -28,8 +28,8 @@ def build(config: ModelConfig, weights: Mapping[str, TensorProto], output: Outpu
 
     Inputs, all int64: `tokens` and `types`, `[B, T]`; `positions`, `[T]`; `where`, `[B*M]`, the wanted places, M of
     each row, counted through the batch (`b * T + t`); "views" takes no `where`.
-    Outputs, all float32: `hidden` `[B*M, D]`; `logits` `[B*M, V]`; or, for "views", `attention.0` onwards
-    `[B, H, T, T]` and `hidden.0` (the embeddings) onwards `[B*T, D]`.
+    Outputs, all float32: `hidden` `[B*M, D]`; `logits` `[B*M, V]`; `heads` `[B*M, D]`; or, for "views", `attention.0`
+    onwards `[B, H, T, T]`, `heads.0` onwards `[B*T, D]`, and `hidden.0` (the embeddings) onwards `[B*T, D]`.
 
     Args:
         config: the model's shape.
@@ -40,9 +40,12 @@ def build(config: ModelConfig, weights: Mapping[str, TensorProto], output: Outpu
     encoder = _Encoder(graph, config)
     if output == "views":
         return graph.finish(["tokens", "types", "positions"], encoder.views())
-    hidden = encoder.hidden()
-    outputs = {"hidden": hidden} if output == "hidden" else {"logits": encoder.logits(hidden)}
-    return graph.finish(["tokens", "types", "positions", "where"], outputs)
+    if output == "heads":
+        made = encoder.heads()
+    else:
+        made = encoder.hidden()
+        made = encoder.logits(made) if output == "logits" else made
+    return graph.finish(["tokens", "types", "positions", "where"], {output: made})
 
 
 @dataclass
@@ -123,6 +126,14 @@ class _Encoder:
 
     def hidden(self) -> str:
         """States of the last layer at the wanted places, `[W, D]`."""
+        return self._after(*self._last(), self._config.layers - 1)
+
+    def heads(self) -> str:
+        """What the heads of the last layer give at the wanted places, side by side, `[W, D]`."""
+        return self._last()[1]
+
+    def _last(self) -> tuple[str, str]:
+        """What the last layer begins with at the wanted places, and what its heads give there, both `[W, D]`."""
         hidden = self._embed()
         for layer in range(self._config.layers - 1):
             hidden = self._layer(hidden, layer)
@@ -130,7 +141,7 @@ class _Encoder:
         wanted = self._graph.op("Gather", hidden, "where", axis=0)  # [W, D]
         q = self._graph.linear(wanted, f"{last}.query")
         k, v = self._parts(self._graph.linear(hidden, f"{last}.key_value"), 2)
-        return self._after(wanted, self._attend(q, k, v), last)
+        return wanted, self._attend(q, k, v)
 
     def logits(self, hidden: str) -> str:
         """Scores of the vocabulary, `[W, V]`."""
@@ -139,7 +150,7 @@ class _Encoder:
         return graph.linear(graph.norm(state, "transform_norm", self._config.norm_eps), "decoder")
 
     def views(self) -> dict[str, str]:
-        """Attentions and states of all layers, by the names of the outputs."""
+        """Attentions, what the heads give, and states, of all layers, by the names of the outputs."""
         graph, last = self._graph, self._config.layers - 1
         outputs = {"hidden.0": self._embed()}
         hidden = outputs["hidden.0"]
@@ -151,7 +162,7 @@ class _Encoder:
                 k, v = self._parts(graph.linear(hidden, f"{layer}.key_value"), 2)
             attention, mixed = self._attend_openly(q, k, v)
             hidden = self._after(hidden, mixed, layer)
-            outputs |= {f"attention.{layer}": attention, f"hidden.{layer + 1}": hidden}
+            outputs |= {f"attention.{layer}": attention, f"heads.{layer}": mixed, f"hidden.{layer + 1}": hidden}
         return outputs
 
     def _embed(self) -> str:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +38,24 @@ class OnnxEncoder:
         converted: the model.
         threads: processor threads used.
         one_shot: start fast rather than run fast.
+        output: what `hidden` gives: states, or "heads", what the last layer's heads give.
     """
 
-    def __init__(self, converted: Converted, threads: int, *, one_shot: bool = False) -> None:
+    def __init__(
+        self,
+        converted: Converted,
+        threads: int,
+        *,
+        one_shot: bool = False,
+        output: Literal["hidden", "heads"] = "hidden",
+    ) -> None:
         self.name = f"onnx {converted.precision}"
         self.width = converted.width
         self.max_positions = converted.max_positions
         self._converted = converted
         self._threads = threads
         self._one_shot = one_shot
+        self._output: Output = output
         self._batch_tokens = BATCH_TOKENS if converted.precision == "fp32" else 0
         self._sessions: dict[tuple[Output, int], onnxruntime.InferenceSession] = {}
         self._opening = threading.Lock()
@@ -60,7 +69,7 @@ class OnnxEncoder:
         """States of the last layer; see `pubmedbert.infer.engine.Encoder`."""
         places = [range(len(row)) for row in rows] if where is None else where
         states = [np.empty((len(chosen), self.width), np.float32) for chosen in places]
-        self._run("hidden", rows, places, seconds, states)
+        self._run(self._output, rows, places, seconds, states)
         return states
 
     def _run(
@@ -94,6 +103,7 @@ class OnnxEncoder:
         with self._opening:
             key = (output, threads)
             if key not in self._sessions:
+                self._converted = self._converted.present()
                 many = threads < self._threads
                 self._sessions[key] = _open(self._converted, output, threads, prepack=many or not self._one_shot)
             return self._sessions[key]
@@ -122,10 +132,12 @@ class Views:
     """`[layers, H, T, T]`: how much each place (third axis) looks at each (fourth); rows add up to 1."""
     hidden: NDArray[np.float32]
     """`[layers + 1, T, D]`: the embeddings, and the states after each layer."""
+    heads: NDArray[np.float32]
+    """`[layers, T, D]`: what the heads of each layer give, side by side, before they are mixed."""
 
 
 class Explorer:
-    """The attentions and hidden states of all layers, in fp32.
+    """The attentions and hidden states of all layers, and what their heads give, in fp32.
 
     Args:
         converted: the model.
@@ -144,12 +156,22 @@ class Explorer:
             rows: word-piece ids, [CLS] and [SEP] included; at least one, at most `max_positions`.
             seconds: the place where the second segment begins in each row; the row's length where there is none.
         """
-        attentions = [f"attention.{layer}" for layer in range(self._layers)]
-        states = [f"hidden.{layer}" for layer in range(self._layers + 1)]
+        count = self._layers
+        attentions, heads = ([f"{name}.{layer}" for layer in range(count)] for name in ("attention", "heads"))
+        states = [f"hidden.{layer}" for layer in range(count + 1)]
         for number in range(len(rows)):
             feed = _feed([number], rows, None, seconds)
-            values = self._session.run([*attentions, *states], feed)
-            yield Views(np.concatenate(values[: self._layers]), np.stack(values[self._layers :]))
+            values = self._session.run([*attentions, *heads, *states], feed)
+            yield Views(
+                attentions=np.concatenate(values[:count]),
+                hidden=np.stack(values[2 * count :]),
+                heads=np.stack(values[count : 2 * count]),
+            )
+
+    def attention(self, row: Sequence[int], layer: int) -> NDArray[np.float32]:
+        """The attentions `[H, T, T]` of a row in one layer, from 0."""
+        (maps,) = self._session.run([f"attention.{layer}"], _feed([0], [row], None, None))
+        return np.asarray(maps[0], np.float32)
 
     def attentions(
         self, rows: Sequence[Sequence[int]], seconds: Sequence[int] | None = None

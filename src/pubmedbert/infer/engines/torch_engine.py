@@ -56,8 +56,10 @@ class TorchEncoder:
         positions = torch.cat([torch.arange(length) for length in lengths])  # [N]
         second = [len(rows[row]) if seconds is None else seconds[row] for row in order]
         types = (positions >= torch.tensor(second).repeat_interleave(torch.tensor(lengths))).long()  # [N]
+        ascending, places = torch.tensor(chosen, dtype=torch.long).sort()  # [M], as the encoder wants them
         with torch.inference_mode():
-            return self._encoder(tokens, positions, types, lengths, torch.tensor(chosen, dtype=torch.long))  # type: ignore[no-any-return]
+            states: Tensor = self._encoder(tokens, positions, types, lengths, ascending)
+            return states[places.argsort()]
 
 
 class TorchEngine(TorchEncoder):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, write_json
-from pubmedbert.infer.engines.converted import VERSION
 
 INT8_FILE = "int8.json"
+VERSION = 2
+"""Of how matrices are rounded and computed, and of the file; a verdict of another one does not hold."""
 
 
 def write_verdict(folder: Path, fingerprint: str, figures: Mapping[str, object], int8: frozenset[str]) -> None:
@@ -40,3 +42,18 @@ def read_verdict(folder: Path, fingerprint: str) -> frozenset[str] | None:
     if (verdict.get("version"), verdict.get("fingerprint")) != (VERSION, fingerprint) or not isinstance(int8, list):
         return None
     return frozenset(map(str, int8)) or None
+
+
+def has_verdict(folder: Path, fingerprint: str, judged_by: Mapping[str, object]) -> bool:
+    """Whether a folder holds a verdict that still holds.
+
+    Args:
+        folder: of a model; it need not exist.
+        fingerprint: of the weights and shape that the verdict is to be on.
+        judged_by: those of its figures that say by what text it was reached.
+    """
+    try:
+        figures = read_json(folder / INT8_FILE)
+        return read_verdict(folder, fingerprint) is not None and judged_by.items() <= figures.items()
+    except InputError:  # missing or damaged
+        return False

@@ -5,23 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
-from pubmedbert.files import sha256
 from pubmedbert.infer.cache import cached
 from pubmedbert.model.checkpoint import Checkpoint as Checkpoint
 from pubmedbert.model.checkpoint import read_checkpoint as read_checkpoint
 from pubmedbert.model.checkpoint import read_config, weights_file
+from pubmedbert.model.config import ModelError
+from pubmedbert.model.head import check_tuned
 
-_LARGE = 32 << 20  # bytes; less is hashed in the time it takes to ask the cache
+_LARGE = 4 << 20  # bytes; less is hashed in the time it takes to ask the cache
 _SETTLED = 2_000_000_000  # ns; a file changed a moment ago may change again without its times telling
+_OF_TRAINING = {"dropout", "attention_dropout", "initializer_range"}  # nothing is computed by them here
 
 
 def fingerprint(folder: Path) -> str:
-    """A hash of a model: of every byte of its weights, and of its config.json, wherever the folder lies.
+    """A hash of what a model computes by: every one of its weights, as fp32, and its shape; if fine-tuned, all it says.
 
-    Nothing is sampled, so no retrained or edited model can pass for another. The hash of a large file is kept in the
-    cache, by the file's place, size, inode and times of change, as reading it all takes longer than an answer.
+    It does not depend on how these are written down. So a model and its exports, which have the same weights in other
+    files, have one fingerprint, in whatever folder, and none that was retrained or edited passes for another. That of
+    a large file is kept in the cache, by the file's place, size, inode and times of change and by config.json, as
+    reading it all takes longer than an answer.
 
     Args:
         folder: in Hugging Face layout.
@@ -31,23 +37,39 @@ def fingerprint(folder: Path) -> str:
 
     Raises:
         InputError: the weights can't be read.
-        ModelError: there are none, or config.json is missing or damaged.
+        ModelError: there are none, or a file is missing or damaged; see `read_checkpoint`.
     """
-    values = json.dumps(read_config(folder), sort_keys=True)
-    return hashlib.sha256(f"{values} {_hash(weights_file(folder))}".encode()).hexdigest()[:32]
-
-
-def _hash(path: Path) -> str:
-    """SHA-256 of a file, remembered where it is large."""
-    path = path.resolve()
+    values = read_config(folder)
+    path = weights_file(folder).resolve()
     about = path.stat()
     if about.st_size < _LARGE or time.time_ns() - about.st_ctime_ns < _SETTLED:
-        return sha256(path)
+        return _computed(folder, values)
     identity = (str(path), about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
-    key = hashlib.sha256(repr(identity).encode()).hexdigest()[:32]
-    kept = cached(f"sha256-{key}", lambda made: _write(made, sha256(path)))
-    return (kept / "sha256").read_text(encoding="ascii")
+    key = hashlib.sha256(repr((*identity, json.dumps(values, sort_keys=True))).encode()).hexdigest()[:32]
+    kept = cached(f"fingerprint-{key}", lambda made: _write(made, _computed(folder, values)))
+    return (kept / "fingerprint").read_text(encoding="ascii")
+
+
+def _computed(folder: Path, values: Mapping[str, object]) -> str:
+    """The fingerprint, of all the weights."""
+    tuned = is_tuned(values)
+    checkpoint = read_checkpoint(folder, "tuned" if tuned else "encoder")
+    shape = {key: value for key, value in asdict(checkpoint.config).items() if key not in _OF_TRAINING}
+    digest = hashlib.sha256(json.dumps(values if tuned else shape, sort_keys=True).encode())
+    for name in sorted(checkpoint.tensors):
+        digest.update(name.encode())  # the shapes follow from that of the model
+        digest.update(checkpoint.tensors[name].reshape(-1).data)
+    return digest.hexdigest()[:32]
+
+
+def is_tuned(values: Mapping[str, object]) -> bool:
+    """Whether a config.json is that of a fine-tuned model."""
+    try:
+        check_tuned(values)
+    except ModelError:
+        return False
+    return True
 
 
 def _write(folder: Path, text: str) -> None:
-    (folder / "sha256").write_text(text, encoding="ascii")
+    (folder / "fingerprint").write_text(text, encoding="ascii")

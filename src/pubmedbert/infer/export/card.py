@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,46 @@ _LIMITS = """\
 
 For research. A filled mask is a likely word, not a checked fact: do not use it for clinical decisions. The model has
 the gaps and the biases of the text it was trained on, and knows nothing that was published later.
+"""
+
+_ELECTRA_FRONT_MATTER = """\
+---
+language: en
+{license}tags:
+- electra
+- biomedical
+library_name: transformers
+---
+"""
+
+_ELECTRA_USE = """\
+## Use
+
+This is the discriminator of an ELECTRA (Clark et al. 2020, arXiv 2003.10555): an encoder to fine-tune. It was trained
+to tell which word pieces of a text a small generator has replaced, so it fills no masks; where the folder `generator`
+is there, that model does. With pubmedbert, on a data set of your own or of BLURB:
+
+```bash
+pubmedbert finetune --model {name} --dataset my-data.toml --out run
+```
+
+With transformers:
+
+```python
+from transformers import AutoModelForTokenClassification, ElectraForPreTraining
+
+ElectraForPreTraining.from_pretrained("{name}")  # a logit for each piece: above 0 is "replaced"
+AutoModelForTokenClassification.from_pretrained("{name}", num_labels=3)  # to fine-tune
+```
+
+A text holds at most {max_positions} word pieces, `[CLS]` and `[SEP]` included.
+"""
+
+_ELECTRA_LIMITS = """\
+## Limits
+
+For research. The model has the gaps and the biases of the text it was trained on, and knows nothing that was published
+later.
 """
 
 _CITATION = """\
@@ -124,41 +165,78 @@ def read_training(run: Path, step: int) -> Training:
     return Training(step, recipe, shards if isinstance(shards, dict) else {}, evaluations[-1] if evaluations else {})
 
 
-def model_card(name: str, config: ModelConfig, parameters: int, training: Training | None) -> str:
+def model_card(
+    name: str, config: ModelConfig, parameters: int, training: Training | str, *, electra: bool = False
+) -> str:
     """The README.md of an export.
 
     Args:
         name: of the exported folder.
         config: the model's shape.
         parameters: how many numbers it has.
-        training: how it was trained; None where that is not known, and then no licence is claimed either.
+        training: how it was trained; the name of a model of which that is not known, and then no licence is claimed
+            either.
+        electra: whether it is the discriminator of an ELECTRA.
     """
+    front, use, limits = (
+        (_ELECTRA_FRONT_MATTER, _ELECTRA_USE, _ELECTRA_LIMITS) if electra else (_FRONT_MATTER, _USE, _LIMITS)
+    )
+    what = (
+        "An ELECTRA discriminator of biomedical text"
+        if electra
+        else "A BERT that fills in masked words of biomedical text"
+    )
     shape = (
         f"{config.layers} layers of width {config.width} with {config.heads} heads, a vocabulary of "
         f"{config.vocab_size:,} word pieces, {parameters / 1e6:,.1f} million parameters"
     )
+    trained = "".join(_training(training)) if isinstance(training, Training) else ""
     values = {"example": EXAMPLE, "name": name, "max_positions": config.max_positions}
     parts = (
-        _FRONT_MATTER.format(license="license: mit\n" if training else "", example=EXAMPLE),
-        f"# {name}\n\nA BERT that fills in masked words of biomedical text: {shape}.\n",
-        _USE.format(**values),
-        "## Training\n\n" + ("".join(_training(training)) if training else _UNKNOWN),
-        _LIMITS,
+        front.format(license="license: mit\n" if trained else "", example=EXAMPLE),
+        f"# {name}\n\n{what}: {shape}.\n",
+        use.format(**values),
+        "## Training\n\n" + (trained or _UNKNOWN.format(training)),
+        limits,
         _CITATION,
     )
     return "\n".join(parts)
 
 
+def renamed(card: str, name: str) -> str:
+    """One of our cards for another folder, whose name its title and its examples then have; other cards as they are.
+
+    Args:
+        card: of the model that is exported.
+        name: of the exported folder.
+    """
+    title = re.search(r"^# (.+)$", card, re.MULTILINE)
+    if title is None or not re.search(rf"--model {re.escape(title[1])}\s", card):
+        return card
+    before = r'^# |--model |FillMask\("|from_pretrained\("|model="'
+    named = re.compile(rf'({before}){re.escape(title[1])}(?=["\s])', re.MULTILINE)
+    return named.sub(lambda match: match[1] + name, card)
+
+
 _UNKNOWN = (
-    "Converted by `pubmedbert export` from a model without a card: training and licence are those of its source.\n"
+    "Converted by `pubmedbert export` from `{}`, which came without a card: training and licence are those of that "
+    "model.\n"
 )
+
+
+_TASKS = {
+    "mlm": "masked language modelling with whole-word masking",
+    "mlm+nsp": "masked language modelling with whole-word masking, and next-sentence prediction",
+    "electra": "replaced-token detection (Clark et al. 2020) with whole-word masking",
+}
 
 
 def _training(training: Training) -> Iterator[str]:
     """The paragraphs on a run."""
+    task = _TASKS.get(str(training.recipe.get("objective")), _TASKS["mlm"])
     yield (
         "Pretrained from scratch with `pubmedbert pretrain`, a reproduction of PubMedBERT (Gu et al. 2020): an "
-        "in-domain vocabulary, masked language modelling with whole-word masking. "
+        f"in-domain vocabulary, {task}. "
         f"This is the model after step {training.step:,}.\n"
     )
     if training.evaluation:

@@ -11,9 +11,12 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, read_json, write_json, write_text
 from pubmedbert.infer.engines.verdict import INT8_FILE
 from pubmedbert.infer.engines.weights import read_checkpoint
-from pubmedbert.infer.export.card import Training, model_card, read_training
+from pubmedbert.infer.export.card import Training, model_card, read_training, renamed
+from pubmedbert.infer.export.electra_export import write_electra
 from pubmedbert.infer.export.model_folder import DTYPES, write_model
 from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.model.checkpoint import read_config
+from pubmedbert.model.electra_checkpoint import DISCRIMINATOR, GENERATOR
 from pubmedbert.model.head import WRITER
 from pubmedbert.model.locate import locate
 from pubmedbert.vocab import folder as vocabulary
@@ -29,6 +32,7 @@ _FILES = _MODEL_FILES | {
     "special_tokens_map.json",
     "README.md",
     INT8_FILE,
+    GENERATOR,
 }
 
 
@@ -38,8 +42,8 @@ class _Source:
 
     model: Path
     tokenizer: Path
-    training: Training | None = None
-    """How a run went; None for a model."""
+    training: Training | str
+    """How a run went; of a model its name."""
 
 
 def export(
@@ -55,7 +59,8 @@ def export(
         text: a file of sentences to judge int8 by; None for general ones of our own.
 
     Returns:
-        What became int8, and how it agrees with fp32; None where it was not asked for.
+        What became int8, and how it agrees with fp32; None where it was not asked for, or where `out` has the verdict
+        on these weights already, which is kept.
 
     Raises:
         InputError: the run has no complete checkpoint, `out` holds something else than an export, tokenizer and model
@@ -69,24 +74,54 @@ def export(
     out = out.resolve()
     _check_replaceable(out)
     found = _find(source)
+    if is_discriminator(found.model):
+        if int8:
+            raise InputError(f"int8 is judged by filling masks, which {source}, an ELECTRA discriminator, does not do")
+        _export_electra(found, out, dtype)
+        return None
     checkpoint = read_checkpoint(found.model, "mlm")
     tokenizer = ModelTokenizer(found.tokenizer, checkpoint.config.vocab_size)
-    settings = vocabulary.tokenizer_config(found.tokenizer)
     parameters = sum(tensor.size for tensor in checkpoint.tensors.values())
-    card = _own_card(found) or model_card(out.name, checkpoint.config, parameters, found.training)
+    card = _own_card(found, out.name) or model_card(out.name, checkpoint.config, parameters, found.training)
     with atomic_folder(out) as folder:
         write_model(checkpoint, folder, dtype)
-        vocabulary.write_files(tokenizer.pieces, folder)
-        limits: dict[str, object] = {"model_max_length": checkpoint.config.max_positions}
-        kept = {key: settings[key] for key in ("clean_up_tokenization_spaces",) if key in settings}
-        config = folder / "tokenizer_config.json"
-        write_json(config, read_json(config) | limits | kept)
+        _write_tokenizer(tokenizer, found.tokenizer, folder, checkpoint.config.max_positions)
         write_text(folder / "README.md", card)
         if not int8:
             return None
         from pubmedbert.infer.export.int8_export import judge_int8
 
-        return judge_int8(folder, tokenizer, text)
+        return judge_int8(folder, tokenizer, text, out)
+
+
+def is_discriminator(folder: Path) -> bool:
+    """Whether a model folder holds the discriminator of an ELECTRA.
+
+    Raises:
+        ModelError: it is no model folder.
+    """
+    return read_config(folder).get("architectures") == [DISCRIMINATOR]
+
+
+def _export_electra(found: _Source, out: Path, dtype: str) -> None:
+    """A discriminator and, in its folder `generator`, the generator where there is one."""
+    with atomic_folder(out) as folder:
+        config, parameters, folders = write_electra(found.model, folder, dtype)
+        tokenizer = ModelTokenizer(found.tokenizer, config.vocab_size)
+        for place in folders:
+            _write_tokenizer(tokenizer, found.tokenizer, place, config.max_positions)
+        card = _own_card(found, out.name) or model_card(out.name, config, parameters, found.training, electra=True)
+        write_text(folder / "README.md", card)
+
+
+def _write_tokenizer(tokenizer: ModelTokenizer, source: Path, folder: Path, max_positions: int) -> None:
+    """The files of a tokenizer from the folder `source`."""
+    settings = vocabulary.tokenizer_config(source)
+    vocabulary.write_files(tokenizer.pieces, folder)
+    limits: dict[str, object] = {"model_max_length": max_positions}
+    kept = {key: settings[key] for key in ("clean_up_tokenization_spaces",) if key in settings}
+    config = folder / "tokenizer_config.json"
+    write_json(config, read_json(config) | limits | kept)
 
 
 def _check_replaceable(out: Path) -> None:
@@ -112,18 +147,18 @@ def _find(source: Path | str) -> _Source:
     path = Path(source)
     if not ((path / "checkpoints").is_dir() or (path / "config.toml").is_file()):
         folder = locate(str(source))
-        return _Source(folder, folder)
+        return _Source(folder, folder, path.resolve().name if path.is_dir() else str(source))
     for checkpoint, state in runs.intact(path):
         return _Source(checkpoint, path / "tokenizer", read_training(path, int(str(state["step"]))))
     raise InputError(f"the run {path} has no intact checkpoint yet; 'pubmedbert pretrain' writes them")
 
 
-def _own_card(found: _Source) -> str | None:
-    """A model keeps the card it has: its licence and training are not ours to restate."""
+def _own_card(found: _Source, name: str) -> str | None:
+    """A model keeps the card it has: its licence and training are not ours to restate. But ours name their folder."""
     path = found.model / "README.md"
-    if found.training is not None or not path.is_file():
+    if isinstance(found.training, Training) or not path.is_file():
         return None
     try:
-        return path.read_text(encoding="utf-8")
+        return renamed(path.read_text(encoding="utf-8"), name)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read {path}: {error}") from error

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -15,14 +15,14 @@ from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
-from pubmedbert.infer.lines import numbered
+from pubmedbert.infer.lines import blocks, numbered
 
 if TYPE_CHECKING:
     from pubmedbert.infer.labels.predict import Predictor
     from pubmedbert.infer.labels.said import Prediction
 
 CHUNK = 256
-"""Inputs read, predicted and printed at a time."""
+"""Most inputs that are read, predicted and printed at a time."""
 _ENDINGS = (".jsonl", ".txt", ".conll", ".tsv")
 
 Level = Literal["tokens", "text"]
@@ -51,7 +51,8 @@ def predict(
     file
         .jsonl: objects with "text" (and "text_b" for the second of a pair), or "words" (or "tokens"), a list; their
         "id" is printed again. .txt: a text a line, empty lines are skipped. .conll or .tsv: a token a line, in the
-        first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input.
+        first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input,
+        and answers them as they arrive.
     model
         A fine-tuned model: a folder in Hugging Face layout, or a hub id.
     backend
@@ -61,15 +62,14 @@ def predict(
 
     with _opened(file) as stream:
         predictor = Predictor(model, backend=backend)
-        inputs = read(stream, file, predictor.head.level, pairs=predictor.pairs)
-        while chunk := list(islice(inputs, CHUNK)):
-            for given, said in zip(chunk, _predictions(predictor, chunk), strict=True):
+        for block in read(stream, file, predictor.head.level, pairs=predictor.pairs):
+            for given, said in zip(block, _predictions(predictor, block), strict=True):
                 print(json.dumps(given.identity | said, ensure_ascii=False))
             sys.stdout.flush()
 
 
-def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = None) -> Iterator[Input]:
-    """Yield the inputs of a file, one read at a time.
+def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = None) -> Iterator[list[Input]]:
+    """Yield the inputs of a file in blocks; of a pipe those that are there.
 
     Args:
         stream: its bytes.
@@ -78,31 +78,55 @@ def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = Non
         pairs: whether each text must have a second one; None where it may.
 
     Raises:
-        InputError: a line can't be read, or does not fit the model.
+        InputError: a line can't be read, or does not fit the model; after the block of the inputs before.
     """
     name = "standard input" if file == "-" else file
-    lines = numbered(stream, name)
     ending = Path(file).suffix.lower()
-    if file == "-":
-        first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
-        lines = chain([first], lines)
-        ending = ".jsonl" if first[1].lstrip().startswith("{") else ".txt"
-    if ending in (".conll", ".tsv"):
-        if level == "text":
-            raise InputError(f"{name} holds words, but this model classifies texts; give it .txt or .jsonl")
-        yield from _sentences(lines, name)
-        return
-    for number, line in lines:
-        if line.strip():
-            try:
-                yield _object(line, level, pairs) if ending == ".jsonl" else _single(line, pairs)
-            except InputError as error:
-                raise InputError(f"{name}, line {number}: {error}") from error
+    if ending not in (".conll", ".tsv"):
+        json_lines = None if file == "-" else ending == ".jsonl"
+        inputs: Iterable[Input | None] = _lines(blocks(stream, name, CHUNK), name, json_lines, level, pairs)
+    elif level == "text":
+        raise InputError(f"{name} holds words, but this model classifies texts; give it .txt or .jsonl")
+    else:
+        inputs = _sentences(numbered(stream, name), name)
+    block: list[Input] = []
+    try:
+        for given in inputs:
+            if given is not None:
+                block.append(given)
+            if block and (given is None or len(block) == CHUNK):
+                yield block
+                block = []
+    except InputError:
+        if block:
+            yield block
+        raise
+    if block:
+        yield block
 
 
-def _predictions(predictor: Predictor, chunk: list[Input]) -> Iterator[Prediction]:
+def _lines(
+    arriving: Iterable[list[tuple[int, str]]], name: str, json_lines: bool | None, level: Level, pairs: bool | None
+) -> Iterator[Input | None]:
+    """An input for each line, and None where the next one may have to be waited for.
+
+    Whether they are lines of JSON is told by the first character, where it is not known.
+    """
+    for block in arriving:
+        for number, line in block:
+            if line.strip():
+                if json_lines is None:
+                    json_lines = line.lstrip().startswith("{")
+                try:
+                    yield _object(line, level, pairs) if json_lines else _single(line, pairs)
+                except InputError as error:
+                    raise InputError(f"{name}, line {number}: {error}") from error
+        yield None
+
+
+def _predictions(predictor: Predictor, block: list[Input]) -> Iterator[Prediction]:
     """The predictions in order; neighbours of one kind are predicted together."""
-    for _, run in groupby((given.value for given in chunk), key=type):
+    for _, run in groupby((given.value for given in block), key=type):
         values = list(run)
         words = [value for value in values if isinstance(value, list)]
         texts = [value for value in values if isinstance(value, tuple)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engine import Backend, Encoder, open_encoder
+from pubmedbert.infer.engine import Backend, Encoder, check_finite, open_encoder
 from pubmedbert.infer.engines.weights import Checkpoint, read_checkpoint
 from pubmedbert.infer.labels.logits import gather
 from pubmedbert.infer.labels.rows import SHORTEST_ROW, Row, batches
@@ -46,29 +47,65 @@ class TunedModel:
         self.extra = read_extra(checkpoint.values)
         self.max_length = _max_length(self.extra, self.config.max_positions, folder)
         """The longest row it was tuned on, in word pieces."""
-        self.encoder: Encoder = open_encoder(folder, part="tuned", backend=backend, threads=threads)
+        self._folder, self._backend, self._threads = folder, backend, threads
         self._pooler = _dense(checkpoint, "bert.pooler.dense") if self.head.has_pooler else None
         self._classifier = _dense(checkpoint, "classifier")
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What computes the states; opened when it is first asked for.
+
+        Raises:
+            InputError: the backend is none, or is not installed.
+        """
+        return open_encoder(self._folder, part="tuned", backend=self._backend, threads=self._threads)
 
     def logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
         """Logits of each example: `[W, C]` for its W words at token level, `[C]` at text level.
 
         Args:
             examples: the windows of each; numbered from 0 in this order.
+
+        Raises:
+            InputError: they are no finite numbers.
         """
         return gather(self.head, examples, self._scored([row for rows in examples for row in rows]))
 
+    def logits_of(self, row: Row, states: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Logits of a text that is one row, as `logits` has them, from states that are there already.
+
+        Args:
+            row: all of the text.
+            states: `[T, D]` of the last layer.
+
+        Raises:
+            InputError: they are no finite numbers.
+        """
+        (places,) = self._places([row]) or [tuple(range(len(states)))]
+        return gather(self.head, [[row]], [(row, self._classified(states[list(places)]))])[0]
+
     def _scored(self, rows: Sequence[Row]) -> Iterator[tuple[Row, NDArray[np.float32]]]:
         """Each row with its logits, in any order."""
-        weight, bias = self._classifier
         for chosen in batches([[row] for row in rows], PACK_TOKENS):
             packed = [rows[number] for number in chosen]
             hidden = self.encoder.hidden(
                 [row.tokens for row in packed], self._places(packed), [row.second for row in packed]
             )
             for row, states in zip(packed, hidden, strict=True):
-                chosen_states = states if self.head.level == "tokens" else self._pooled(states)  # [M, D] or [D]
-                yield row, chosen_states @ weight.T + bias
+                yield row, self._classified(states)
+
+    def _classified(self, states: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits of a row, `[W, C]` or `[C]`, from its states at the places asked for.
+
+        Raises:
+            InputError: they are no finite numbers.
+        """
+        weight, bias = self._classifier
+        with np.errstate(over="ignore", invalid="ignore"):  # it is looked at just below
+            chosen = states if self.head.level == "tokens" else self._pooled(states)  # [W, D] or [D]
+            logits: NDArray[np.float32] = chosen @ weight.T + bias
+        check_finite(logits)
+        return logits
 
     def _places(self, rows: Sequence[Row]) -> list[tuple[int, ...]] | None:
         """The places whose states are needed, in each row; None where all are."""

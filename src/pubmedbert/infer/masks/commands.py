@@ -5,23 +5,24 @@ from __future__ import annotations
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from inspect import signature
 from json import dumps
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from pubmedbert.errors import InputError
+from pubmedbert.errors import InputError, meant
 from pubmedbert.infer.engine import Backend, Precision
-from pubmedbert.infer.lines import numbered
+from pubmedbert.infer.lines import blocks, numbered
 from pubmedbert.infer.masks.show import show, show_jointly
-from pubmedbert.progress import Advance, progress
+from pubmedbert.progress import Advance, progress, say
 
 CHUNK = 256
-"""Lines of a file read, filled and printed at a time."""
+"""Most lines of a file read, filled and printed at a time."""
 FEW = 4
 """So many texts are answered sooner by a model that is not made ready for many."""
 
@@ -54,7 +55,7 @@ def fill_mask(
     ----------
     texts
         Texts with [MASK] in place of a word, such as "[MASK] is a tyrosine kinase inhibitor."; a single - reads them
-        from standard input, one per line.
+        from standard input, one per line, all before the first is answered, and prints as for texts named here.
     model
         "bundled", a folder in Hugging Face layout, or a hub id such as
         microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract.
@@ -75,19 +76,21 @@ def fill_mask(
     beam
         Hypotheses kept in the search of --joint and --pieces; 10 unless more answers are asked for.
     file
-        Read texts from a file, one per line (- is standard input), of any length: JSON lines come in blocks of 256.
+        Read texts from a file, one per line (- is standard input), of any length, and print a line of JSON for each:
+        in blocks of 256, and from a pipe as soon as it has no more for the moment.
     json
-        Print what the Hugging Face fill-mask API returns; with --joint, the list of fillings.
+        Print what the Hugging Face fill-mask API returns; with --joint, the list of fillings. With --file it changes
+        nothing.
     jsonl
-        Print a line of JSON for each text: the text, and for each mask its place in it and its answers.
+        Print a line of JSON for each text: the text, and for each mask its place in it and its answers; --file does.
     precision
         fp32, or int8 where the model has an int8 export, which is then the default.
     backend
         What computes: onnx (onnxruntime) or torch; auto is torch only where onnxruntime is not installed.
     """
     _check_used(scoring, order, beam, targets is not None, pieces is not None, joint)
-    if sum((json, jsonl, file is not None)) > 1:
-        raise InputError("--json, --jsonl and --file, which prints JSON lines, exclude each other; choose one")
+    if json and jsonl and file is None:
+        raise InputError("--json and --jsonl exclude each other; choose one")
     if file is not None and texts:
         raise InputError("texts are named both by --file and by arguments; leave one of them out")
     given = _given(texts) if file is None else []
@@ -114,43 +117,31 @@ def fill_mask(
 
 
 def _fill_lines(file: str, fill: Fill, key: str) -> None:
-    """Fill the lines of a file and print them as JSON, a chunk at a time."""
+    """Fill the lines of a file, or of a pipe as they arrive, and print them as JSON, a block at a time."""
     from pubmedbert.infer.masks.masked_text import TextError
 
     name = "standard input" if file == "-" else file
     out = sys.stdout  # a progress bar takes its place while it is shown
+    count = 0
     with _opened(file) as stream, _progress(name) as advance:
-        for chunk, failure in _chunks(stream, name):
+        for block in blocks(stream, name, CHUNK):
+            given = [(number, text) for number, text in block if text.strip()]
+            failure = None
             try:
-                filled = fill([text for _, text in chunk])
+                filled = fill([text for _, text in given])
             except TextError as error:
-                failure = InputError(f"{name}, line {chunk[error.index][0]}: {error}")
-                chunk = chunk[: error.index]
-                filled = fill([text for _, text in chunk])
-            for (number, text), found in zip(chunk, filled, strict=True):
+                failure = InputError(f"{name}, line {given[error.index][0]}: {error}")
+                given = given[: error.index]
+                filled = fill([text for _, text in given])
+            for (number, text), found in zip(given, filled, strict=True):
                 print(dumps({"line": number, "text": text, key: found}, ensure_ascii=False), file=out)
             out.flush()
-            advance(len(chunk))
+            advance(len(given))
+            count += len(given)
             if failure is not None:
                 raise failure
-
-
-def _chunks(stream: IO[bytes], name: str) -> Iterator[tuple[list[tuple[int, str]], InputError | None]]:
-    """Numbered lines that are not blank, so many at a time; with the last ones, what is wrong thereafter."""
-    lines = numbered(stream, name)
-    ended, failure = False, None
-    while not ended and failure is None:
-        chunk: list[tuple[int, str]] = []
-        try:
-            while len(chunk) < CHUNK:
-                number, text = next(lines)
-                if text.strip():
-                    chunk.append((number, text))
-        except StopIteration:
-            ended = True
-        except InputError as error:
-            failure = error
-        yield chunk, failure
+    if not count:
+        say(f"{name} holds no text: there was nothing to fill")
 
 
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
@@ -176,7 +167,9 @@ def _given(texts: Sequence[str]) -> list[str]:
         raise InputError("name a text with [MASK] in it, or - to read texts from standard input")
     if list(texts) != ["-"]:
         if mistaken := next((text for text in texts if text.startswith("--") and "[MASK]" not in text), None):
-            raise InputError(f"there is no option {mistaken.split('=')[0]}; see pubmedbert fill-mask --help")
+            option = mistaken.split("=")[0]
+            known = [f"--{name.replace('_', '-')}" for name in signature(fill_mask).parameters if name != "texts"]
+            raise InputError(f"there is no option {option}; {meant(option, known, 'see pubmedbert fill-mask --help')}")
         return list(texts)
     given = [line for _, line in numbered(sys.stdin.buffer, "standard input") if line.strip()]
     if not given:
@@ -186,16 +179,19 @@ def _given(texts: Sequence[str]) -> list[str]:
 
 def _words(targets: str) -> list[str]:
     """Targets as they are written: separated by commas, in double quotes where they hold one."""
+    try:
+        (words,) = csv.reader([targets], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        if targets.count('"') % 2:
+            sentence = f"a double quote in --targets {targets!r:.80} is not closed; close it after the word"
+            raise InputError(sentence) from error
+        raise InputError(f"--targets must be words separated by commas, not {targets!r:.80} ({error})") from error
     between = _BETWEEN_DIGITS.search(_QUOTED.sub("", targets))
     if between is not None:
         raise InputError(
             f"the comma in {between[0]!r} of --targets may be part of a word: write the word in double quotes, "
             "or a blank after the comma"
         )
-    try:
-        (words,) = csv.reader([targets], skipinitialspace=True, strict=True)
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"--targets must be words separated by commas, not {targets!r:.80} ({error})") from error
     return [word.strip() for word in words if word.strip()]
 
 

@@ -8,8 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.errors import InputError
-from pubmedbert.infer.engine import Engine
+from pubmedbert.infer.engine import Engine, check_finite
 
 PACK_TOKENS = 8192
 """Most word pieces computed at once."""
@@ -29,10 +28,7 @@ def scored(engine: Engine, asked: Iterable[Asked[T]]) -> Iterator[tuple[T, NDArr
     """
     for pack in _packs(asked):
         logits = engine.logits([row for _, row, _ in pack], [places for _, _, places in pack])  # [M, V]
-        if not np.isfinite(logits).all():
-            raise InputError(
-                "the model's scores are no finite numbers: its weights are damaged; train or fetch it anew"
-            )
+        check_finite(logits)
         start = 0
         for who, _, places in pack:
             yield who, logits[start : start + len(places)]

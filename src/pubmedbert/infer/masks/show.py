@@ -26,7 +26,8 @@ def show(texts: Sequence[str], filled: Sequence[Sequence[Sequence[Answer]]]) -> 
     for text, masks in zip(texts, filled, strict=True):
         for number, answers in enumerate(masks, start=1):
             title = text if len(masks) == 1 else f"{text} (mask {number} of {len(masks)})"
-            tables.append((title, [(one["score"], one["token_str"], one["sequence"]) for one in answers]))
+            rows = [(one["score"], one["token_str"], one["text"]) for one in answers]
+            tables.append((title, rows))
     _print(tables)
 
 

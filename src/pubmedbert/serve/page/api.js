@@ -1,49 +1,63 @@
 // The service. Addresses are relative, so that it may live under a path of a proxy.
 
 let key = "";
+let asked = null; // resolves once a key was typed; several calls may wait for it
 const form = document.getElementById("key");
 
-// Asks for the API key, and says if it was asked for before.
+// Asks for the API key, and says if it was asked for before. Calls that are refused together share one question.
 function askForKey() {
   form.querySelector("[role=alert]").hidden = !key;
   key = "";
   form.hidden = false;
   const field = form.querySelector("input");
   field.focus();
-  return new Promise((resolve) => {
+  asked = new Promise((resolve) => {
     form.onsubmit = (event) => {
       event.preventDefault();
       key = field.value.trim();
       field.value = "";
       form.hidden = true;
+      asked = null;
       resolve();
     };
   });
 }
 
-async function call(path, options = {}) {
+const json = (response) => response.json().catch(() => ({}));
+const bytes = (response) => response.arrayBuffer();
+
+async function call(path, options = {}, read = json) {
   for (;;) {
-    const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+    const used = key;
+    const headers = used ? { ...options.headers, Authorization: `Bearer ${used}` } : options.headers;
     const response = await fetch(path, { ...options, headers });
     if (response.status === 401) {
-      await askForKey();
+      if (!asked && used === key) askForKey(); // otherwise another call has asked, or a new key is there
+      await asked;
       continue;
     }
-    const body = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(body.error ?? `The service answered ${response.status}.`);
-    return body;
+    if (response.ok) return read(response);
+    throw new Error((await json(response)).error ?? `The service answered ${response.status}.`);
   }
 }
 
-export const models = () => call("models");
+const posted = (request, signal) =>
+  ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request), signal });
 
-export function compute(model, task, request) {
-  const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request) };
-  return call(address(model, task), options);
-}
+export const models = () => call("models");
+export const compute = (model, task, request) => call(address(model, task), posted(request));
+
+// The explorer: its models, the state that a link asks for, and what is computed of a sentence.
+export const explored = () => call("explore/models");
+export const linked = (query) => call(`explore/state${query}`);
+export const maps = (task, request, signal) => call(`explore/${task}`, posted(request, signal), bytes);
+export const occlusion = (request, signal) => call("explore/occlusion", posted(request, signal));
+export const neighbours = (request, signal) => call("explore/neighbours", posted(request, signal));
 
 const address = (model, task) => `models/${model}/pipeline/${task}`;
-const quoted = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+
+// For a shell; plain words stay as they are.
+export const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`);
 
 // The same request as a command for a shell.
 export function curl(model, task, request) {

@@ -10,9 +10,13 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// The elements of a panel by their data-part.
+// The elements of a panel by their data-part. Those inside a card of it, marked by data-card, are the card's own.
 export function parts(panel) {
-  return Object.fromEntries([...panel.querySelectorAll("[data-part]")].map((part) => [part.dataset.part, part]));
+  const own = (part) => {
+    const card = part.parentElement.closest("[data-card]");
+    return !card || card === panel || card.contains(panel);
+  };
+  return Object.fromEntries([...panel.querySelectorAll("[data-part]")].filter(own).map((part) => [part.dataset.part, part]));
 }
 
 // Copies where the browser lets us (https, localhost); elsewhere the text is selected for the reader to copy.

@@ -4,6 +4,7 @@ import { compute, curl } from "./api.js";
 import { copy, element, parts } from "./dom.js";
 
 export const id = "fill-mask";
+export const path = "";
 
 const MASK = "[MASK]";
 const EXAMPLES = [
@@ -18,6 +19,7 @@ export function start(panel, models) {
   const text = panel.querySelector("#fill-text");
   const form = panel.querySelector("form");
   const choice = panel.querySelector("#fill-model");
+  let latest = 0; // the request whose answer is waited for
   choice.append(...models.filter(({ tasks }) => tasks.includes(id)).map(({ name }) => new Option(name)));
   text.value = EXAMPLES[0];
   if (!choice.length) {
@@ -29,15 +31,18 @@ export function start(panel, models) {
 
   part.examples.append(...EXAMPLES.map((example) => {
     const button = element("button", { type: "button", textContent: example });
-    button.onclick = () => { text.value = example; text.focus(); };
+    button.onclick = () => { text.value = example; clear(); text.focus(); };
     return element("li", {}, button);
   }));
   part.insert.onclick = () => {
     text.setRangeText(MASK, text.selectionStart, text.selectionEnd, "end");
     text.focus();
   };
-  text.onkeydown = (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
+  choice.onchange = clear;
+  form.onkeydown = (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault(); // what the key does to the control it was pressed on
+    form.requestSubmit();
   };
   form.onsubmit = (event) => {
     event.preventDefault();
@@ -47,7 +52,16 @@ export function start(panel, models) {
   part["copy-json"].onclick = () => copy(part.json, part.status, open);
   part["copy-curl"].onclick = () => copy(part.curl, part.status, open);
 
+  // Answers to another question do not stay, nor do those that are still to come.
+  function clear() {
+    latest += 1;
+    part.result.hidden = part.error.hidden = true;
+    part.status.textContent = "";
+  }
+
   async function run() {
+    const asked = latest += 1;
+    const model = choice.value;
     const request = { inputs: text.value, parameters: { top_k: panel.querySelector("#fill-count").valueAsNumber } };
     const targets = panel.querySelector("#fill-targets").value.split(",").map((word) => word.trim()).filter(Boolean);
     if (targets.length) request.parameters.targets = targets;
@@ -56,12 +70,14 @@ export function start(panel, models) {
     part.error.hidden = true;
     const began = performance.now();
     try {
-      const answer = await compute(choice.value, id, request);
+      const answer = await compute(model, id, request);
+      if (asked !== latest) return;
       show(part, request.inputs, answer);
-      part.curl.textContent = curl(choice.value, id, request);
+      part.curl.textContent = curl(model, id, request);
       part.json.textContent = JSON.stringify(answer, null, 2);
       part.status.textContent = summary(answer, performance.now() - began);
     } catch (error) {
+      if (asked !== latest) return;
       part.result.hidden = true;
       part.status.textContent = "";
       part.error.textContent = error.message;
@@ -74,8 +90,13 @@ export function start(panel, models) {
 
 const masks = (answer) => (Array.isArray(answer[0]) ? answer : [answer]);
 
-// Three decimals, as the model card's widget had them; small scores by their first two digits.
-const shown = (score) => (score >= 0.001 ? score.toFixed(3) : score.toExponential(1));
+// Three decimals, as the model card's widget had them; of small scores two digits and a power of ten, so that rare
+// words can be told apart.
+function shown(score) {
+  if (score >= 0.001 || score === 0) return score.toFixed(3);
+  const [digits, power] = score.toExponential(1).split("e");
+  return `${digits}×10${[...power].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
+}
 
 function summary(answer, milliseconds) {
   const best = masks(answer).map(([first]) => `${first.token_str} ${shown(first.score)}`).join(", ");

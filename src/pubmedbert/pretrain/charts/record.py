@@ -1,0 +1,53 @@
+"""What a pretraining run wrote, read for pictures and tables."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pubmedbert import runs
+from pubmedbert.files import read_json
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run wrote."""
+
+    name: str
+    settings: dict[str, Any]
+    """Its recipe; what it was trained on is left out."""
+    steps: list[dict[str, Any]]
+    """The lines of its steps."""
+    evaluations: list[dict[str, Any]]
+    """The lines of its evaluations."""
+    skipped: int
+    """Steps skipped for a gradient that was not finite or far too large."""
+    breakdown: dict[str, list[dict[str, Any]]]
+    """Accuracy by word frequency and word length, where `pubmedbert evaluate` was run on it."""
+
+    @property
+    def unigram(self) -> float:
+        """The loss of the unigram model, in nats."""
+        return float(next((e["unigram_loss"] for e in reversed(self.evaluations)), math.nan))
+
+
+def read(folder: Path, name: str = "") -> Record:
+    """Read what a run wrote; a run that has not started has no lines.
+
+    Raises:
+        InputError: its settings are missing or damaged.
+    """
+    lines = runs.metrics(folder)
+    settings = {key: value for key, value in runs.config(folder).items() if not isinstance(value, dict)}
+    path = folder / runs.EVALUATION
+    found = read_json(path).get("breakdown", {}) if path.is_file() else {}
+    return Record(
+        name or folder.resolve().name,
+        settings,
+        [line for line in lines if "loss" in line],
+        [line for line in lines if "eval_loss" in line],
+        sum("skipped" in line for line in lines),
+        found if isinstance(found, dict) else {},
+    )

@@ -1,0 +1,74 @@
+"""The folder of a run: claimed for one recipe and its shards, its metrics kept in step with its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pubmedbert import runs
+from pubmedbert.errors import InputError
+from pubmedbert.files import atomic_folder, write_text
+from pubmedbert.pretrain.distributed import Ranks
+from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.progress import say
+from pubmedbert.shards.read import Shards
+
+_OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html", "logs", "evaluation.json"}
+_FREE = {"keep", "shard", "recompute"}
+"""Settings that change nothing in what a run computes."""
+
+
+def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> None:
+    """Mark `folder` as this run: `config.toml` with recipe and shards, and a copy of the tokenizer.
+
+    Without a checkpoint there is nothing to lose: a run that never got that far may start again with other settings.
+
+    Raises:
+        InputError: it holds a run with other settings or shards, or something that is no run.
+    """
+    made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
+    machine = (
+        f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
+        f'ranks = {ranks.count}\ndevice = "{ranks.device.type}"\n'
+    )
+    text = f"{recipe.toml()}\n[shards]\n{made_from}\n[machine]\n{machine}"
+    if runs.checkpoints(folder):
+        _same_settings(folder, text)
+        return
+    foreign = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - _OURS)
+    if foreign:
+        raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
+    write_text(folder / runs.CONFIG, text)
+    with atomic_folder(folder / "tokenizer") as tokenizer:
+        shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
+
+
+def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:
+    """Drop the lines written after the checkpoint at `step`, and a half-written last one; add some."""
+    kept = [line for line in runs.metrics(folder) if line["step"] <= step]
+    write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in (*kept, *more)))
+
+
+def _same_settings(folder: Path, text: str) -> None:
+    """Refuse to go on with a run under other settings, naming the first that differs."""
+    before = tomllib.loads(Recipe().toml()) | runs.config(folder)  # a setting that is newer than the run
+    now = tomllib.loads(text)
+    if before.pop("shards", None) != now.pop("shards"):
+        raise InputError(f"{folder} was trained on other shards; choose another --out")
+    machine, here = before.pop("machine", None), now.pop("machine")
+    if machine != here:
+        say(
+            f"{folder} was started with {machine}, here it is {here}: the run goes on with the same rows in the same "
+            "order, but not to the same bits"
+        )
+    for key in sorted((before.keys() | now.keys()) - _FREE):
+        if before.get(key) != now.get(key):
+            raise InputError(
+                f"{folder} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
+                "choose another --out or the old value"
+            )

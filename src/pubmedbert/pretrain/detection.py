@@ -1,0 +1,106 @@
+"""How well an ELECTRA's discriminator finds what its generator replaced, beside the best constant answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pubmedbert.errors import InputError
+from pubmedbert.model import electra_hf
+from pubmedbert.model.electra import Electra
+from pubmedbert.pretrain.electra import entropy, run
+from pubmedbert.pretrain.evaluate import check_vocabulary, find
+from pubmedbert.pretrain.feed import feed, fingerprint
+from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.shards.read import open_shards
+from pubmedbert.shards.samples import Pack
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a discriminator does on frozen masks and draws, beside a judge that always says "original"."""
+
+    loss: float
+    """Mean cross-entropy in nats per piece."""
+    accuracy: float
+    """Share of pieces judged right."""
+    balanced_accuracy: float
+    """Mean of the shares judged right among the replaced and among the original pieces; any constant answer: 0.5."""
+    auc: float
+    """Probability that a replaced piece scores higher than an original one; chance: 0.5."""
+    replaced: float
+    """Share of pieces that the generator replaced."""
+    pieces: int
+    """Pieces judged."""
+    constant_loss: float
+    """Loss of the best constant answer: the entropy of `replaced`."""
+    constant_accuracy: float
+    """Accuracy of always saying "original"."""
+
+
+def detect(model: Electra, packs: Sequence[Pack]) -> Detection:
+    """Judge a discriminator on the text that its generator fills, without dropout.
+
+    Args:
+        model: both.
+        packs: frozen rows and masks.
+    """
+    training = model.training
+    model.eval()
+    with torch.inference_mode():
+        found = [run(model, pack) for pack in packs]
+        scores = torch.cat([part.scores for part in found]).double().cpu()  # [N]
+        replaced = torch.cat([part.replaced for part in found]).cpu()  # [N]
+    model.train(training)
+    return judge(scores, replaced)
+
+
+def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int) -> tuple[Detection, str]:
+    """Judge a discriminator on the held-out documents of shards.
+
+    Args:
+        name: a run, or a model folder that holds the generator, too.
+        shards_folder: what `pubmedbert shards` wrote.
+        rows: held-out rows.
+        length: longest row in word pieces.
+
+    Returns:
+        The figures, and the hash of the masks: only figures of equal hashes and equal generators compare.
+
+    Raises:
+        InputError: the model's vocabulary is not the shards', or nothing of the held-out rows is masked.
+        ModelError: one of the two models can't be loaded.
+    """
+    shards = open_shards(shards_folder)
+    folder, tokenizer, _ = find(name)
+    check_vocabulary(tokenizer, shards)
+    model = electra_hf.load_both(folder)
+    positions = model.config.max_positions
+    recipe = Recipe(objective="electra", length=length, evaluate_rows=rows, max_positions=positions)
+    packs = feed(shards, "heldout", recipe).frozen()
+    if not any(len(pack.where) for pack in packs):
+        raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
+    return detect(model, packs), fingerprint(packs)
+
+
+def judge(scores: Tensor, replaced: Tensor) -> Detection:
+    """The figures of `[N]` logits against `[N]` truths, of which there are both kinds."""
+    from sklearn.metrics import roc_auc_score
+
+    share = replaced.double().mean().item()
+    right = (scores > 0) == replaced
+    return Detection(
+        loss=F.binary_cross_entropy_with_logits(scores, replaced.double()).item(),
+        accuracy=right.double().mean().item(),
+        balanced_accuracy=sum(right[replaced == kind].double().mean().item() for kind in (True, False)) / 2,
+        auc=float(roc_auc_score(replaced.numpy(), scores.numpy())),
+        replaced=share,
+        pieces=len(scores),
+        constant_loss=entropy(replaced.double().mean()).item(),
+        constant_accuracy=1 - share,
+    )

@@ -1,0 +1,137 @@
+"""Ranks: the processes of `torchrun` that share a run, each with its part of every step.
+
+Every rank holds the whole model. The packs of a step are the same whatever the number of ranks. They are dealt out,
+each rank adds up the gradients of its own, and one all-reduce of one buffer adds them up over the ranks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from heapq import heapify, heapreplace
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from pubmedbert.errors import InputError
+from pubmedbert.progress import say
+
+_CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among the ranks of a run."""
+
+    rank: int = 0
+    """Its number, from 0."""
+    count: int = 1
+    """How many there are."""
+    device: torch.device = _CPU
+    """Where it computes."""
+
+    @property
+    def main(self) -> bool:
+        """Whether this rank evaluates, writes and speaks for all."""
+        return self.rank == 0
+
+    def say(self, message: str) -> None:
+        """Print a line for people, once for all ranks."""
+        if self.main:
+            say(message)
+
+    def deal(self, sizes: Sequence[int]) -> list[int]:
+        """This rank's share of a step's packs: the largest first, each to the rank with the fewest tokens so far.
+
+        Args:
+            sizes: tokens in each pack.
+
+        Returns:
+            Numbers of packs, ascending.
+        """
+        loads = [(0, rank) for rank in range(self.count)]
+        heapify(loads)
+        mine = []
+        for pack in sorted(range(len(sizes)), key=lambda pack: -sizes[pack]):
+            load, rank = loads[0]
+            heapreplace(loads, (load + sizes[pack], rank))
+            if rank == self.rank:
+                mine.append(pack)
+        return sorted(mine)
+
+    def total(self, numbers: Mapping[str, float]) -> dict[str, float]:
+        """Sums over the ranks, which all name the same numbers: a message of some bytes."""
+        if self.count == 1:
+            return dict(numbers)
+        sums = torch.tensor(list(numbers.values()), dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        return dict(zip(numbers, sums.tolist(), strict=True))
+
+    def from_main(self, number: float) -> float:
+        """The number that the main rank has."""
+        return self.total({"": number if self.main else 0.0})[""]
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter], numbers: Sequence[float]) -> list[float]:
+        """Add up the gradients over the ranks, in place, with some numbers: one all-reduce of one flat buffer.
+
+        Args:
+            parameters: of the model; one without a gradient counts as zero.
+            numbers: to be added up too, in single precision.
+
+        Returns:
+            The sums of the numbers.
+        """
+        if self.count == 1:
+            return list(numbers)
+        owners = list(parameters)
+        parts = [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in owners]
+        flat = torch.cat([*parts, torch.tensor(numbers, dtype=torch.float32, device=self.device)])
+        dist.all_reduce(flat)
+        sizes = [p.numel() for p in owners]
+        for parameter, part in zip(owners, torch.split_with_sizes(flat[: sum(sizes)], sizes), strict=True):
+            parameter.grad = part.view_as(parameter)
+        sums: list[float] = flat[sum(sizes) :].tolist()
+        return sums
+
+    def share(self, tensor: Tensor, owner: int) -> None:
+        """Give every rank the owner's tensor, in place."""
+        if self.count > 1:
+            dist.broadcast(tensor, owner)
+
+
+@contextmanager
+def ranks(device: str = "cpu") -> Iterator[Ranks]:
+    """Join the ranks that `torchrun` started; alone without it.
+
+    Args:
+        device: "cpu" (the ranks talk by gloo) or "cuda" (by NCCL; each rank takes the GPU of its number).
+
+    Raises:
+        InputError: there is no such device, or another rank is gone: the run goes on by the same command.
+    """
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device must be cpu or cuda, not {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: torch finds no GPU here; leave the option out to train on the CPU")
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    place = torch.device(device, int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else torch.device("cpu")
+    if device == "cuda":
+        torch.cuda.set_device(place)
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products ask for
+    if count == 1:
+        yield Ranks(device=place)
+        return
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), count, place)
+    except RuntimeError as error:
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        cause = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"another rank is gone; the same command goes on from the last checkpoint ({cause})"
+        ) from error
+    dist.destroy_process_group()  # not after an error: the other ranks would have to take part

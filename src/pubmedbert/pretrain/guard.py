@@ -1,0 +1,95 @@
+"""Guards of a run: steps that would harm it are skipped, and a run that learns nothing is told so.
+
+What a guard knows comes from the lines of metrics.jsonl, so a resumed run judges as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from statistics import median
+from typing import Any
+
+from pubmedbert.pretrain.recipe import Recipe
+
+WINDOW = 128
+"""Good steps that a median is taken over."""
+ENOUGH = 32
+"""Good steps before anything is called a spike."""
+NEAR = 0.05
+"""A run this close to the unigram loss, in nats, is stuck at it."""
+
+
+class Guard:
+    """Judges the steps of a run.
+
+    Args:
+        recipe: of the run.
+        lines: of its metrics so far.
+    """
+
+    def __init__(self, recipe: Recipe, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._spike = recipe.spike
+        self._most_skips = recipe.most_skips
+        self._losses: deque[float] = deque(maxlen=WINDOW)
+        self._norms: deque[float] = deque(maxlen=WINDOW)
+        self.in_a_row = 0
+        """Steps skipped since the last good one."""
+        self.warned = False
+        """Whether the run was found stuck."""
+        for line in lines:
+            self.warned |= "stuck" in line
+            if "skipped" in line:
+                self.in_a_row += 1
+            elif "rolled_back_from" in line:
+                self.in_a_row = 0
+            elif "grad_norm" in line:
+                self._good(line["loss"], line["grad_norm"])
+
+    def judge(self, loss: float, norm: float) -> str:
+        """Why a step is to be skipped; empty where it is good.
+
+        Args:
+            loss: of the step.
+            norm: of its gradient, before clipping.
+        """
+        reason = self._reason(loss, norm)
+        if reason:
+            self.in_a_row += 1
+        else:
+            self._good(loss, norm)
+        return reason
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether so many steps were skipped in a row that the run had better go back."""
+        return self.in_a_row >= self._most_skips
+
+    def stuck(self, loss: float, unigram: float, done: float, warmup: float) -> bool:
+        """Whether a run well past its warm-up still predicts no better than word frequencies do; said once.
+
+        Args:
+            loss: held-out.
+            unigram: the loss of the unigram model on the same masks.
+            done: share of the run.
+            warmup: share of the run in which the learning rate rises.
+        """
+        found = not self.warned and done >= max(2 * warmup, 0.1) and loss > unigram - NEAR
+        self.warned |= found
+        return found
+
+    def _reason(self, loss: float, norm: float) -> str:
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return "not finite"
+        if not self._spike or len(self._norms) < ENOUGH:
+            return ""
+        for name, value, recent in (("gradient", norm, self._norms), ("loss", loss, self._losses)):
+            if value > self._spike * (usual := median(recent)):
+                return f"{name} of {value:.3g}, usually {usual:.3g}"
+        return ""
+
+    def _good(self, loss: float, norm: float) -> None:
+        self._losses.append(loss)
+        self._norms.append(norm)
+        self.in_a_row = 0

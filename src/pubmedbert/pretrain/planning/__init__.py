@@ -1,0 +1,1 @@
+"""What a run takes in memory, time and money, before anything is rented."""

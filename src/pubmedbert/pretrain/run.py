@@ -1,0 +1,198 @@
+"""Everything a run needs, built from its recipe and shards and filled from its newest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint as recomputed
+
+from pubmedbert import runs
+from pubmedbert.errors import InputError
+from pubmedbert.model import hf
+from pubmedbert.model.config import ModelConfig
+from pubmedbert.model.encoder import Layer
+from pubmedbert.model.flops import peak_flops
+from pubmedbert.model.locate import locate
+from pubmedbert.model.runtime import prepare_torch
+from pubmedbert.pretrain import checkpoint
+from pubmedbert.pretrain.average import Average
+from pubmedbert.pretrain.checkpoint import Progress, Trainee
+from pubmedbert.pretrain.claim import cut_metrics
+from pubmedbert.pretrain.distributed import Ranks
+from pubmedbert.pretrain.feed import Feed, feed, fingerprint
+from pubmedbert.pretrain.guard import Guard
+from pubmedbert.pretrain.objective import objective, unigram_loss
+from pubmedbert.pretrain.optimizer import Optimizer
+from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.schedule import Moment, complete, moment, position
+from pubmedbert.shards.read import Shards
+from pubmedbert.shards.samples import Ints, Pack
+from pubmedbert.vocab.folder import dump, load
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """The frozen evaluation."""
+
+    packs: list[Pack]
+    unigram_loss: float
+    """Loss of the unigram model on them, in nats."""
+    masks: str
+    """Their hash: only losses of equal hashes compare."""
+
+
+@dataclass
+class Run:
+    """A run, moved along by `pubmedbert.pretrain.loop`."""
+
+    folder: Path
+    """Where checkpoints and metrics go."""
+    recipe: Recipe
+    ranks: Ranks
+    trainee: Trainee
+    train: Feed
+    heldout_feed: Feed
+    unigram: Ints
+    """`[V]` how often each piece occurs in the training documents."""
+    config: ModelConfig
+    start_from: Path | None
+    """The model that a continual run starts from."""
+    at: Progress = field(default_factory=Progress)
+    """Where the run is."""
+    guard: Guard = field(init=False)
+    peak: float = float("nan")
+    """Best fp32 matrix-multiplication rate of this machine, FLOP/s; not a number on a GPU."""
+    last: float = 0.0
+    """Seconds of the step before."""
+    _heldout: dict[int, Heldout] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run is at its end."""
+        return complete(self.recipe, self.at.step, self.at.seconds)
+
+    @property
+    def done(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        return position(self.recipe, self.at.step, self.at.seconds, 0.0)[0]
+
+    def next_step(self) -> Moment:
+        """What the next step is made with."""
+        return moment(self.recipe, *position(self.recipe, self.at.step, self.at.seconds, self.last))
+
+    def heldout(self) -> Heldout:
+        """The evaluation of the phase that the step before was in."""
+        before = position(self.recipe, max(self.at.step - 1, 0), max(self.at.seconds - self.last, 0.0), 0.0)[0]
+        length = self.recipe.evaluate_length or moment(self.recipe, before, before).length
+        if length not in self._heldout:
+            packs = self.heldout_feed.frozen(length)
+            self._heldout[length] = Heldout(packs, unigram_loss(self.unigram, packs), fingerprint(packs))
+        return self._heldout[length]
+
+    def fresh(self) -> None:
+        """Give the trainee the weights a run starts with."""
+        part = self.trainee
+        first = part.objective.build(self.config)
+        part.objective.initialise(first, self.recipe.seed)
+        weights = first.state_dict()
+        if self.start_from:  # a pooler or next-sentence head may be new, or not be needed
+            found = hf.load(self.start_from, need_vocabulary=True).state_dict()
+            weights |= {name: value for name, value in found.items() if name in weights}
+        part.model.load_state_dict(weights)
+        part.optimizer.forget()
+        if part.average:
+            part.average.restore()
+
+    def restore(self) -> None:
+        """Go to the newest checkpoint, or to the start; the metrics are cut back to it. All ranks must call it."""
+        self.at = checkpoint.load(self.folder, self.trainee)
+        if not self.at.step:
+            self.fresh()
+        if self.ranks.main:
+            cut_metrics(self.folder, self.at.step or -1)
+        self.ranks.from_main(0)  # nobody reads before all is cut
+        lines = runs.metrics(self.folder)
+        self.guard = Guard(self.recipe, lines)
+        for line in lines:
+            if "rolled_back_from" in line and line["step"] == self.at.step:
+                self.at = replace(self.at, rows=line["rows"], rollbacks=line["rollbacks"])
+
+    def autocast(self) -> torch.autocast:
+        """Matrix products in bfloat16 where the recipe and the device ask for it."""
+        kind = self.ranks.device.type
+        wanted = self.recipe.precision == "bf16" or (self.recipe.precision == "auto" and kind == "cuda")
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=wanted)
+
+
+def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
+    """Build model, optimizer and feeds, and restore the newest checkpoint. All ranks must call it.
+
+    Raises:
+        InputError: the model to start from, the recipe and the shards do not fit together.
+    """
+    prepare_torch()
+    if ranks.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)  # where a kernel has no deterministic twin
+    train = feed(shards, "train", recipe)
+    config, start_from = recipe.model(shards.meta.vocab_size, train.special.pad), None
+    if recipe.init:
+        config, start_from = _continued(recipe, shards)
+    target = objective(recipe)
+    model = target.build(config).to(ranks.device)
+    if recipe.recompute:
+        _recompute(model)
+    optimizer = Optimizer(model, recipe, ranks)
+    trainee = Trainee(target, model, optimizer, Average(model, recipe.average) if recipe.average else None, ranks)
+    heldout = feed(shards, "heldout", recipe)
+    run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from)
+    run.restore()
+    _introduce(run)
+    if ranks.main and ranks.device.type == "cpu":
+        run.peak = peak_flops()
+    return run
+
+
+def _introduce(run: Run) -> None:
+    """Say what is trained."""
+    parameters = sum(parameter.numel() for parameter in run.trainee.model.parameters())
+    moment = run.next_step()
+    batches = run.train.batches(moment.phase, run.at.rows, moment.rows)
+    run.ranks.say(
+        f"{run.recipe.init or run.recipe.size}: {parameters:,} parameters; {len(run.train.table):,} training rows, "
+        f"a step reads {moment.rows:,} in {len(batches):,} packs; evaluation masks {run.heldout().masks}"
+    )
+    if len(batches) < run.ranks.count:
+        run.ranks.say(f"only {len(batches)} of {run.ranks.count} ranks have work in a step: set pack_tokens lower")
+    if run.at.step:
+        run.ranks.say(f"resuming {run.folder} after step {run.at.step:,}")
+
+
+def _continued(recipe: Recipe, shards: Shards) -> tuple[ModelConfig, Path]:
+    """The shape and the folder of the model that a continual run starts from.
+
+    Raises:
+        InputError: its vocabulary is not the shards', or the rows are longer than its positions.
+    """
+    if recipe.objective == "electra":
+        raise InputError("recipe: init goes on with a masked language model; leave it out for electra")
+    folder = locate(recipe.init)
+    if dump(load(folder)) != dump(load(shards.tokenizer_folder)):
+        raise InputError(f"{shards.folder} was not made with the tokenizer of {folder}: make shards with that one")
+    found = hf.load(folder, need_vocabulary=True).config
+    longest = max(recipe.evaluate_length, *(stage.length for stage in recipe.stages()))
+    if longest > found.max_positions:
+        raise InputError(f"{folder} has {found.max_positions} positions; a length of {longest} does not fit")
+    return replace(found, dropout=recipe.dropout, attention_dropout=recipe.attention_dropout), folder
+
+
+def _recompute(model: nn.Module) -> None:
+    """Let each layer keep its input only, and compute the rest again in the backward pass (Chen et al. 2016)."""
+    for layer in model.modules():
+        if isinstance(layer, Layer):
+            forward: Callable[..., torch.Tensor] = layer.forward
+            layer.forward = partial(recomputed, forward, use_reentrant=False)  # type: ignore[method-assign]

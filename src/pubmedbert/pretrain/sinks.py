@@ -1,0 +1,179 @@
+"""Where the metrics of a run go: metrics.jsonl always, TensorBoard and Weights & Biases where they are asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol
+
+from pubmedbert import runs
+from pubmedbert.errors import InputError
+
+SINKS = ("tensorboard", "wandb")
+"""What `--log` takes."""
+FOLDER = "logs"
+"""Where in a run the sinks beside metrics.jsonl write."""
+
+
+class Sink(Protocol):
+    """Takes what a step or an evaluation measured."""
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Take the values of a step; steps never fall."""
+
+    def close(self) -> None:
+        """Write what is still held back."""
+
+
+class JsonLines:
+    """metrics.jsonl: a line for each step and each evaluation.
+
+    Args:
+        path: of the file, which is added to.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Add a line, step first."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def flush(self, *, to_disk: bool = False) -> None:
+        """Let readers see the lines; `to_disk` makes them survive a power failure, too."""
+        self._file.flush()
+        if to_disk:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorBoard:
+    """Event files for TensorBoard, by torch's writer. What a killed run wrote after its checkpoint is hidden.
+
+    Args:
+        folder: of the run.
+        step: the step that the run goes on from.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder / FOLDER / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Add a scalar for each number."""
+        for name, value in _numbers(values):
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write the rest."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases, which the same folder goes on with; WANDB_MODE=offline keeps it on this machine.
+
+    Steps that a killed run had logged already are not logged again.
+
+    Args:
+        folder: of the run, whose settings are sent along.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import wandb
+
+        home = folder / FOLDER
+        home.mkdir(parents=True, exist_ok=True)
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "pubmedbert"),
+            name=folder.resolve().name,
+            id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+            resume="allow",
+            dir=str(home.resolve()),
+            config=runs.config(folder),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Log the numbers."""
+        if step >= self._run.step:
+            self._run.log(dict(_numbers(values)), step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
+
+
+class Sinks:
+    """All sinks of a run as one.
+
+    Args:
+        lines: metrics.jsonl.
+        others: the sinks beside it.
+    """
+
+    def __init__(self, lines: JsonLines, others: Sequence[Sink]) -> None:
+        self._lines = lines
+        self._others = others
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Give the values of a step to every sink."""
+        for sink in (self._lines, *self._others):
+            sink.write(step, values)
+
+    def flush(self, *, to_disk: bool = False) -> None:
+        """As `JsonLines.flush`; the others flush by themselves."""
+        self._lines.flush(to_disk=to_disk)
+
+
+def check_sinks(names: Sequence[str]) -> None:
+    """Make sure that sinks can be opened, before anything is trained.
+
+    Raises:
+        InputError: there is no such sink, or its package is not installed.
+    """
+    for name in names:
+        if name not in SINKS:
+            raise InputError(f"--log {name} is not known; there are {' and '.join(SINKS)}")
+        if find_spec(name) is None:
+            raise InputError(f"--log {name} needs {name}: pip install 'pubmedbert[{name}]'")
+
+
+@contextmanager
+def open_sinks(folder: Path, names: Sequence[str] = (), step: int = 0) -> Iterator[Sinks]:
+    """Open the sinks of a run for the time of a block.
+
+    Args:
+        folder: of the run, with its config.toml.
+        names: of the sinks beside metrics.jsonl.
+        step: the step that the run goes on from.
+
+    Raises:
+        InputError: as `check_sinks`.
+    """
+    check_sinks(names)
+    with ExitStack() as stack:
+        lines = JsonLines(folder / runs.METRICS)
+        stack.callback(lines.close)
+        others: list[Sink] = []
+        for name in dict.fromkeys(names):
+            sink: Sink = TensorBoard(folder, step) if name == "tensorboard" else WeightsAndBiases(folder)
+            stack.callback(sink.close)
+            others.append(sink)
+        yield Sinks(lines, others)
+
+
+def _numbers(values: Mapping[str, object]) -> Iterator[tuple[str, Any]]:
+    """The finite numbers among the values: charts hold nothing else."""
+    for name, value in values.items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield name, value

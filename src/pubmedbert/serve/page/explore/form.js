@@ -1,0 +1,44 @@
+// What is asked: a sentence or two, and a model.
+
+export class SentenceForm {
+  // `on.ask()` when the reader wants to see what the fields say, `on.model(name)` when another model is chosen.
+  constructor(part, on) {
+    this.part = part;
+    part.form.onsubmit = (event) => {
+      event.preventDefault();
+      on.ask();
+    };
+    for (const text of [part.sentence, part.pair]) {
+      text.onkeydown = (event) => {
+        if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+        event.preventDefault();
+        part.form.requestSubmit();
+      };
+    }
+    part.two.onclick = () => this.#showSecond(part.second.hidden);
+    part.model.onchange = () => on.model(part.model.value);
+  }
+
+  get sentence() { return this.part.sentence.value; }
+  get second() { return this.part.second.hidden ? null : this.part.pair.value; }
+  get model() { return this.part.model.value; }
+
+  // `about` is the model's; undefined if it is not served.
+  fill(state, known, about) {
+    const { part } = this;
+    part.sentence.value = state.sentence;
+    this.#showSecond(state.sentence_b !== null, state.sentence_b ?? "");
+    part.model.replaceChildren(...known.models.map(({ name }) => new Option(name)));
+    if (!about) return;
+    part.model.value = about.name;
+    part.two.hidden = !about.pairs;
+  }
+
+  focus() { this.part.sentence.focus(); }
+
+  #showSecond(shown, text = "") {
+    this.part.second.hidden = !shown;
+    this.part.two.textContent = shown ? "Remove the second sentence" : "Add a second sentence";
+    this.part.pair.value = text;
+  }
+}

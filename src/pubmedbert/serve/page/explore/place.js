@@ -1,0 +1,47 @@
+// The card of the pinned place: what the model would write there, what it looks at, and what can be done with it.
+
+import { element, parts } from "../dom.js";
+import { bars } from "./bars.js";
+
+const LINKS = 5;
+
+export class PlaceCard {
+  // `on.mask()`, `on.unpin()` and `on.find()` are what its buttons do.
+  constructor(root, on) {
+    this.root = root;
+    this.part = parts(root);
+    this.part.mask.onclick = () => on.mask();
+    this.part.unpin.onclick = () => on.unpin();
+    this.part.find.onclick = () => on.find();
+  }
+
+  // `isFindable`: whether the corpus can be asked for what is pinned now.
+  show(panel, pinned, isFindable) {
+    this.part.find.disabled = !isFindable;
+    this.part.free.hidden = Boolean(pinned);
+    this.part.pinned.hidden = !pinned;
+    this.root.classList.toggle("pinned", Boolean(pinned));
+    if (!pinned) return;
+    const { guesses, says } = panel.plain.header, token = panel.tokens[pinned.place];
+    this.part.piece.textContent = token.masked ? "[MASK]" : token.piece;
+    this.part.where.textContent = `place ${pinned.place}${token.masked ? `, instead of ${token.piece}` : ""}`;
+    this.part.mask.hidden = token.special;
+    this.part.mask.textContent = token.masked ? "Unmask" : "Mask";
+    this.part.find.hidden = token.special;
+    const best = guesses?.[pinned.place].map(([, piece, share]) => [piece, share]);
+    const entity = says?.entities?.find(({ places }) => places.includes(pinned.place));
+    this.part.guesses.replaceChildren(...(best ? [element("h3", { textContent: "Would predict here" }), bars(best, { most: 1 })]
+      : entity ? [element("p", {}, "In the entity ", element("b", { textContent: entity.text }), `: ${entity.entity || "entity"} ${entity.score.toFixed(2)}`)] : []));
+    this.link(panel, pinned);
+  }
+
+  // What it looks at, or is looked at from, in the layer and heads that are chosen.
+  link(panel, pinned) {
+    if (!pinned) return;
+    const links = panel.view.links().slice(0, LINKS).filter(({ weight }) => weight > 0);
+    const name = ({ place }) => (panel.tokens[place].masked ? "[MASK]" : panel.tokens[place].piece);
+    const title = pinned.side === "left" ? "Attends most to" : "Is attended to most by";
+    this.part.links.replaceChildren(...(links.length ? [element("h3", { textContent: title }),
+      bars(links.map((link) => [name(link), link.weight]))] : []));
+  }
+}

@@ -1,0 +1,100 @@
+// The view as a file: SVG, PNG, or a page that needs neither service nor network.
+
+import { element } from "../dom.js";
+import { paint, scene, svg } from "./scene.js";
+
+// What such a page is made of: these files one behind the other, without their imports.
+const MODULES = ["dom.js", "explore/maps.js", "explore/wire.js", "explore/bars.js", "explore/says.js", "explore/counterpart.js", "explore/ink.js", "explore/view.js", "explore/controls.js", "explore/alone.js"];
+const STYLES = ["style.css", "explore/explore.css"];
+const POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
+const PNG_SCALE = 2;
+
+function download(content, type, name) {
+  const href = URL.createObjectURL(new Blob([content], { type }));
+  element("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+// A panel as it is saved: under a title, with what is chosen.
+export function pictured({ view, labels, isRolled }, model, text) {
+  const heads = view.heads.length === view.answer.maps.heads ? "all heads" : `heads ${view.heads.map((head) => head + 1).join(", ")}`;
+  const about = `layer ${view.chosen.layer + 1}, ${isRolled ? "attention rollout" : heads}, top ${Math.round(100 * view.chosen.threshold)}%`;
+  return { view, labels, text, title: view.tokens.some(({ masked }) => masked) ? `${model}, masked` : model, about };
+}
+
+// `shown`, here and below, is a list of what `pictured` gives, side by side.
+function together(shown) {
+  const scenes = shown.map(({ view, title, about }) => scene(view, title, about));
+  let left = 0;
+  const shapes = scenes.flatMap(({ width, shapes: some }) => {
+    const offset = left;
+    left += width;
+    return some.map((shape) => ({ ...shape, x: shape.x + offset, ...("toX" in shape ? { toX: shape.toX + offset } : {}) }));
+  });
+  return { width: left, height: Math.max(...scenes.map(({ height }) => height)), shapes };
+}
+
+export function saveSvg(shown) {
+  download(svg(together(shown), shown[0].text), "image/svg+xml", "attention.svg");
+}
+
+export async function savePng(shown) {
+  const whole = together(shown);
+  const canvas = element("canvas", { width: whole.width * PNG_SCALE, height: whole.height * PNG_SCALE });
+  const context = canvas.getContext("2d");
+  context.fillStyle = "#ffffff";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.scale(PNG_SCALE, PNG_SCALE);
+  paint(context, whole);
+  const picture = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  if (!picture) throw new Error("The picture is too large for this browser; save it as SVG.");
+  download(picture, "image/png", "attention.png");
+}
+
+async function file(name) {
+  const answer = await fetch(`page/${name}`);
+  if (!answer.ok) throw new Error(`The page cannot be saved: the service answered ${answer.status} for its part ${name}.`);
+  return answer.text();
+}
+
+export async function saveHtml(shown) {
+  const source = async (names) => {
+    const files = await Promise.all(names.map(file));
+    return files.join("\n");
+  };
+  const program = (await source(MODULES)).replace(/^import .*;\n/gm, "").replace(/^export /gm, "");
+  const { layer, heads, threshold, hideSpecial } = shown[0].view.chosen; // of rollout there is one head, whatever was chosen before
+  const panels = await Promise.all(shown.map(async ({ view, title, text, labels }) =>
+    ({ title, text, labels, pinned: view.chosen.pinned, answer: await base64(view.answer) })));
+  const data = { state: { layer, heads, threshold, hideSpecial }, panels };
+  const json = JSON.stringify(data).replaceAll("<", String.raw`\u003c`); // so that no text ends the script
+  download(`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="${POLICY}">
+<title>Attention</title>
+<style>
+${await source(STYLES)}</style>
+<body class="alone">
+<main class="column" id="alone"></main>
+<script type="application/json" id="data">${json}</script>
+<script type="module">
+${program}
+start();
+</script>
+</html>
+`, "text/html", "attention.html");
+}
+
+// An answer as it came over the wire. Rolled out attention has the header of its plain view.
+async function base64({ header, maps }) {
+  const head = new TextEncoder().encode(JSON.stringify({ ...header, maps: { ...header.maps, packed: "deflate" } }));
+  const size = new DataView(new ArrayBuffer(4));
+  size.setUint32(0, head.length, true);
+  const body = new Response(new Blob([maps.bytes]).stream().pipeThrough(new CompressionStream("deflate")));
+  const bytes = new Uint8Array(await new Blob(["PBX1", size, head, await body.arrayBuffer()]).arrayBuffer());
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 1 << 15) text += String.fromCharCode(...bytes.subarray(at, at + (1 << 15)));
+  return btoa(text);
+}

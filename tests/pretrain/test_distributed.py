@@ -1,0 +1,133 @@
+"""Ranks: the same losses for any number of them, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pubmedbert.errors import InputError
+from pubmedbert.pretrain.distributed import Ranks, ranks
+from pubmedbert.pretrain.loop import pretrain
+from pubmedbert.pretrain.recipe import Recipe
+from tests.pretrain.conftest import metrics
+
+RECIPE = Recipe(
+    size="tiny",
+    length=32,
+    max_positions=64,
+    rows=48,
+    pack_tokens=160,
+    steps=8,
+    lr=2e-3,
+    evaluate_every=4,
+    checkpoint_every=4,
+    evaluate_rows=64,
+)
+FULL = replace(
+    RECIPE,
+    objective="mlm+nsp",
+    two_segments=True,
+    optimizer="muon",
+    average=0.9,
+    shard=True,
+    recompute=True,
+    mask_share=0.3,
+    mask_share_end=0.15,
+    rows_start=24,
+)
+
+
+def torchrun(count: int, recipe: Recipe, shards: Path, run: Path, restarts: int = 0) -> subprocess.Popen[bytes]:
+    settings = [part for line in recipe.toml().splitlines() for part in ("--set", line)]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", f"--max-restarts={restarts}"]
+    command = ["-m", "pubmedbert", "pretrain", "--recipe", "mini", "--shards", str(shards), "--out", str(run)]
+    return subprocess.Popen(
+        [sys.executable, *launch, *command, *settings],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def workers(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children() if "pubmedbert" in child.cmdline()]
+
+
+def wait_for_lines(run: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    path = run / "metrics.jsonl"
+    while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < count):
+        time.sleep(0.01)
+
+
+def assert_close(one: Path, other: Path) -> None:
+    for mine, yours in zip(metrics(one), metrics(other), strict=True):
+        assert mine.keys() == yours.keys()
+        for key, value in mine.items():
+            expected = yours[key] if isinstance(value, str) else pytest.approx(yours[key], rel=1e-5, abs=1e-5)
+            assert value == expected, (mine["step"], key)
+
+
+@given(st.lists(st.integers(1, 10_000), max_size=40), st.integers(1, 9))
+def test_packs_are_dealt_out_once_and_evenly(sizes: list[int], count: int) -> None:
+    dealt = [Ranks(rank, count).deal(sizes) for rank in range(count)]
+    assert sorted(pack for packs in dealt for pack in packs) == list(range(len(sizes)))
+    loads = [sum(sizes[pack] for pack in packs) for packs in dealt]
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+    assert all(packs == sorted(packs) for packs in dealt)
+
+
+def test_devices_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="--device must be cpu or cuda, not 'tpu'"), ranks("tpu"):
+        pass
+    with pytest.raises(InputError, match="torch finds no GPU here"), ranks("cuda"):
+        pass
+
+
+@pytest.mark.parametrize(("count", "recipe"), [(2, RECIPE), (4, FULL)], ids=["2 ranks", "4 ranks, everything on"])
+def test_any_number_of_ranks_has_the_losses_of_one(count: int, recipe: Recipe, shards: Path, tmp_path: Path) -> None:
+    process = torchrun(count, recipe, shards, tmp_path / "many")
+    pretrain(recipe, shards, tmp_path / "one")
+    _, error = process.communicate()
+    assert process.returncode == 0, error.decode()
+    assert error.decode().count("parameters; ") == 1, "one rank speaks for all"
+    assert_close(tmp_path / "many", tmp_path / "one")
+
+
+def test_a_run_goes_on_with_other_ranks_and_says_so(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = replace(RECIPE, steps=6, checkpoint_every=1, shard=True)
+    process = torchrun(2, recipe, shards, tmp_path / "run", restarts=0)
+    wait_for_lines(tmp_path / "run", process, 4)
+    workers(process)[0].terminate()  # one rank is told, all ranks stop together
+    process.communicate()
+    done = metrics(tmp_path / "run")[-1]["step"]
+    assert (tmp_path / "run" / "checkpoints" / f"step-{done}").is_dir()
+    pretrain(recipe, shards, tmp_path / "run")
+    assert "the run goes on with the same rows in the same order" in capsys.readouterr().err
+    pretrain(recipe, shards, tmp_path / "one")
+    assert_close(tmp_path / "run", tmp_path / "one")
+
+
+def test_a_rank_killed_in_mid_run_loses_nothing(shards: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, checkpoint_every=2)
+    process = torchrun(2, recipe, shards, tmp_path / "killed", restarts=2)
+    wait_for_lines(tmp_path / "killed", process, 5)
+    for child in workers(process)[1:]:
+        child.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode == 0, error.decode()
+    assert "resuming" in error.decode()
+    whole = torchrun(2, recipe, shards, tmp_path / "whole")
+    _, error = whole.communicate()
+    assert whole.returncode == 0, error.decode()
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole"), "the same bits on the same ranks"

@@ -1,0 +1,104 @@
+"""Where metrics go: the file always, the services where they are asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+
+from pubmedbert import runs
+from pubmedbert.errors import InputError
+from pubmedbert.pretrain import sinks
+from pubmedbert.pretrain.sinks import check_sinks, open_sinks
+
+STEPS = [{"loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "skipped": False} for step in range(1, 6)]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / runs.CONFIG).write_text('size = "tiny"\nsteps = 5\n')
+    return tmp_path / "run"
+
+
+def log(run: Path, names: list[str], first: int = 1) -> None:
+    with open_sinks(run, names, step=first - 1) as all_sinks:
+        for step, values in enumerate(STEPS[first - 1 :], start=first):
+            all_sinks.write(step, values)
+        all_sinks.flush(to_disk=True)
+        assert len(runs.metrics(run)) == 5, "flushed lines are read before the sinks are closed"
+
+
+def test_the_file_is_always_written_and_added_to(run: Path) -> None:
+    log(run, [])
+    expected = [{"step": step, **values} for step, values in enumerate(STEPS, start=1)]
+    assert runs.metrics(run) == expected
+    with open_sinks(run) as again:
+        again.write(6, {"loss": math.nan})
+    assert len((run / runs.METRICS).read_text().splitlines()) == 6
+
+
+def test_a_missing_package_and_an_unknown_sink_are_sentences(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"--log wandb needs wandb: pip install 'pubmedbert\[wandb\]'"):
+        check_sinks(["wandb"])
+    with (
+        pytest.raises(InputError, match="--log mlflow is not known; there are tensorboard and wandb"),
+        open_sinks(run, ["mlflow"]),
+    ):
+        pass
+    assert not (run / runs.METRICS).exists()
+
+
+def test_every_sink_is_closed_when_one_fails(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Failing:
+        def __init__(self, folder: Path, step: int) -> None: ...
+
+        def write(self, step: int, values: object) -> None:
+            raise OSError("full")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(sinks, "find_spec", lambda _: True)
+    monkeypatch.setattr(sinks, "TensorBoard", Failing)
+    with pytest.raises(OSError, match="full"), open_sinks(run, ["tensorboard"]) as found:
+        found.write(1, {"loss": 1.0})
+    assert closed == [True]
+    assert runs.metrics(run) == [{"step": 1, "loss": 1.0}], "the file comes first"
+
+
+def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with open_sinks(run, ["tensorboard"]) as first:
+        for step in range(1, 5):
+            first.write(step, {"loss": 100.0})
+    with open_sinks(run, ["tensorboard"], step=2) as second:
+        second.write(3, STEPS[2])
+    events = EventAccumulator(str(run / sinks.FOLDER / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == ["loss", "lr"]
+    found = {event.step: event.value for event in events.Scalars("loss")}
+    assert found == {1: 100.0, 2: 100.0, 3: pytest.approx(STEPS[2]["loss"])}
+
+
+def test_weights_and_biases_offline(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("wandb")
+    for name, value in {"WANDB_MODE": "offline", "WANDB_CACHE_DIR": "cache", "WANDB_CONFIG_DIR": "config"}.items():
+        monkeypatch.setenv(name, value if name == "WANDB_MODE" else str(tmp_path / value))
+    log(run, ["wandb"])
+    (written,) = (run / sinks.FOLDER / "wandb").glob("offline-run-*/*.wandb")
+    until = time.monotonic() + 30
+    while b"loss" not in written.read_bytes() and time.monotonic() < until:  # another process writes it
+        time.sleep(0.05)
+    content = written.read_bytes()
+    assert b"loss" in content
+    assert b"tiny" in content, "the settings are sent along"
+    assert json.loads((run / runs.METRICS).read_text().splitlines()[0])["step"] == 1
