@@ -157,7 +157,7 @@ def state(heads: int) -> dict[str, Any]:
     """What is shown at first."""
     chosen: dict[str, Any] = {"model": "made", "asked": "made", "sentence": "Made.", "sentence_b": None, "layer": 0}
     chosen |= {"heads": [*range(heads)], "threshold": 0.7, "token": None, "side": "left", "masks": []}
-    return chosen | {"hide_special": True}
+    return chosen | {"hide_special": True, "method": "raw"}
 
 
 def made_view(layers: int, heads: int, tokens: int, deviation: float) -> bytes:

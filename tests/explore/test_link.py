@@ -28,10 +28,11 @@ states = st.builds(
     side=st.sampled_from(["left", "right"]),
     masks=st.sets(st.integers(0, 600)).map(lambda masks: tuple(sorted(masks))),
     hide_special=st.booleans(),
+    method=st.sampled_from(["raw", "rollout", "occlusion"]),
 )
 PARAMETERS = [
     *("model", "modelKind", "sentence", "sentenceB", "layer", "heads", "threshold", "tokenInd", "tokenSide"),
-    *("maskInds", "hideClsSep", "corpus", "offsetIdxs"),
+    *("maskInds", "hideClsSep", "method", "corpus", "offsetIdxs"),
 ]
 
 
@@ -91,6 +92,7 @@ def test_what_exbert_misread() -> None:
         ("tokenSide=up", "tokenSide=up cannot"),
         ("tokenInd=", "tokenInd= cannot"),
         ("hideClsSep=1", "hideClsSep=1 cannot"),
+        ("method=saliency", "method=saliency cannot"),
         ("modelKind=autoregressive", "modelKind is always bidirectional here"),
         ("model=%00", "the name of the model cannot be used"),
         ("maskInds=" + "9" * 99, "maskInds=" + "9" * 30 + "… cannot"),
@@ -126,8 +128,14 @@ def test_links_without_end() -> None:
         ({"layer": 12}, {"layer": 11}, "the model has 12 layers; layer 13 is shown as its last, 12"),
         ({"heads": (3, 12)}, {"heads": (3,)}, "the model has 12 heads; head 13 is none of them"),
         ({"heads": (15,)}, {"heads": (11,)}, "the model has 12 heads; head 16 is none of them"),
+        ({"heads": (3, 12, 40)}, {"heads": (3,)}, "the model has 12 heads; heads 13 and 41 are none of them"),
         ({"token": 21}, {"token": None}, "the sentence has 21 word pieces; the pinned place, 21, is none"),
         ({"masks": (3, 21)}, {"masks": (3,)}, "the sentence has 21 word pieces; place 21 cannot be masked"),
+        (
+            {"masks": tuple(range(20, 30))},
+            {"masks": (20,)},
+            "the sentence has 21 word pieces; places 21, 22, 23, 24, 25, 26 and 3 more cannot be masked",
+        ),
     ],
 )
 def test_what_the_model_does_not_have(asked: dict[str, Any], shown: dict[str, Any], notice: str) -> None:

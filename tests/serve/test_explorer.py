@@ -250,10 +250,11 @@ def test_the_link_of_a_model_card(folders: dict[str, Path], tmp_path: Path) -> N
             "side": "right",
             "masks": [],
             "hide_special": True,
+            "method": "raw",
         },
         "notices": [
             "the model has 2 layers; layer 4 is shown as its last, 2",
-            "the model has 4 heads; head 12 is none of them",
+            "the model has 4 heads; heads 5, 6, 7, 8, 9, 10 and 2 more are none of them",
         ],
         "missing": None,
     }

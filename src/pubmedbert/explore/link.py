@@ -1,9 +1,10 @@
 """The state of the explorer as the parameters of a URL: those of exBERT, so that its links go on working, and our own.
 
 exBERT's parameters are `model`, `modelKind`, `sentence`, `layer` (from 0), `heads`, `threshold`, `tokenInd`,
-`tokenSide`, `maskInds` and `hideClsSep`; arrays are written "..0,3". Ours is `sentenceB`. Here index 0 and threshold 0
-are what they say, `hideClsSep=false` holds, `maskInds` left out masks nothing (exBERT: place 9), `heads` left out are
-all that the model has (exBERT: 12). What cannot be read has its default, and a notice: a link never fails.
+`tokenSide`, `maskInds` and `hideClsSep`; arrays are written "..0,3". Ours are `sentenceB` and `method`. Here index 0
+and threshold 0 are what they say, `hideClsSep=false` holds, `maskInds` left out masks nothing (exBERT: place 9),
+`heads` left out are all that the model has (exBERT: 12). What cannot be read has its default, and a notice: a link
+never fails.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 from urllib.parse import parse_qsl, quote, urlencode
 
 from pubmedbert.model.locate import current_name
 
 Side = Literal["left", "right"]
+Method = Literal["raw", "rollout", "occlusion"]
 SENTENCE = "Gefitinib is an EGFR tyrosine kinase inhibitor, which is often used for breast cancer and NSCLC treatment."
 """Shown where a link has none: that of the model cards."""
 THRESHOLD = 0.7
@@ -56,6 +58,8 @@ class State:
     """Ascending, each once."""
     hide_special: bool = True
     """Whether [CLS] and [SEP] are hidden."""
+    method: Method = "raw"
+    """Attention as it is, rolled out, or beside what hiding words changes."""
 
 
 def read(query: str) -> tuple[State, list[str]]:
@@ -105,13 +109,14 @@ def read(query: str) -> tuple[State, list[str]]:
             side=value("tokenSide", _side, default.side),
             masks=value("maskInds", _array, default.masks),
             hide_special=value("hideClsSep", _boolean, default.hide_special),
+            method=value("method", _method, default.method),
         ),
         notices,
     )
 
 
 def write(state: State) -> str:
-    """The query of a state: what `read` gives back. Heads are left out where they are all."""
+    """The query of a state: what `read` gives back. All heads and the raw method are left out."""
     pairs = [("model", state.model), ("modelKind", "bidirectional"), ("sentence", state.sentence)]
     if state.sentence_b is not None:
         pairs.append(("sentenceB", state.sentence_b))
@@ -126,6 +131,8 @@ def write(state: State) -> str:
         ("maskInds", _written(state.masks)),
         ("hideClsSep", str(state.hide_special).lower()),
     ]
+    if state.method != "raw":
+        pairs.append(("method", state.method))
     return urlencode(pairs, quote_via=quote, safe="/,", errors="replace")
 
 
@@ -149,7 +156,10 @@ def fit(state: State, *, layers: int, heads: int, tokens: int | None = None) -> 
     if state.heads is not None:
         kept = tuple(head for head in state.heads if head < heads)
         if len(kept) < len(state.heads):
-            notices.append(f"the model has {heads} heads; head {state.heads[-1] + 1} is none of them")
+            lost = [head + 1 for head in state.heads if head >= heads]
+            notices.append(
+                f"the model has {heads} heads; {_named('head', lost)} {'is' if len(lost) == 1 else 'are'} none of them"
+            )
             kept = kept or (heads - 1,)
         elif kept == tuple(range(12)) and heads > 12:
             notices.append(f"the link chooses heads 1 to 12 of the model's {heads}")
@@ -160,7 +170,8 @@ def fit(state: State, *, layers: int, heads: int, tokens: int | None = None) -> 
             state = replace(state, token=None)
         masks = tuple(place for place in state.masks if place < tokens)
         if len(masks) < len(state.masks):
-            notices.append(f"the sentence has {tokens} word pieces; place {state.masks[-1]} cannot be masked")
+            lost = [place for place in state.masks if place >= tokens]
+            notices.append(f"the sentence has {tokens} word pieces; {_named('place', lost)} cannot be masked")
             state = replace(state, masks=masks)
     return state, notices
 
@@ -184,6 +195,16 @@ def _written(numbers: Sequence[int]) -> str:
     return ".." + ",".join(map(str, numbers))
 
 
+def _named(kind: str, numbers: Sequence[int]) -> str:
+    """One or several of a kind; of many the first."""
+    if len(numbers) == 1:
+        return f"{kind} {numbers[0]}"
+    most = 6
+    shown = [str(number) for number in numbers[:most]]
+    *first, last = [*shown, f"{len(numbers) - most} more"] if len(numbers) > most else shown
+    return f"{kind}s {', '.join(first)} and {last}"
+
+
 def _whole(text: str) -> int | None:
     found = int(text) if _WHOLE.fullmatch(text.strip()) else -1
     return found if 0 <= found <= _LARGEST else None
@@ -204,6 +225,10 @@ def _share(text: str) -> float | None:
 
 def _side(text: str) -> Side | None:
     return "left" if text == "left" else "right" if text == "right" else None
+
+
+def _method(text: str) -> Method | None:
+    return next((method for method in get_args(Method) if method == text), None)
 
 
 def _boolean(text: str) -> bool | None:

@@ -28,7 +28,7 @@ _TASKS: dict[str, tuple[type[explorer_schemas.ViewRequest], type[schemas.Schema]
 }
 _PARAMETERS = (
     *("model", "modelKind", "sentence", "sentenceB", "layer", "heads", "threshold", "tokenInd", "tokenSide"),
-    *("maskInds", "hideClsSep"),
+    *("maskInds", "hideClsSep", "method"),
 )
 
 

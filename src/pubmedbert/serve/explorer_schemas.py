@@ -129,6 +129,7 @@ class LinkState(Schema):
     side: Literal["left", "right"]
     masks: list[int]
     hide_special: bool
+    method: Literal["raw", "rollout", "occlusion"]
 
 
 class Missing(Schema):

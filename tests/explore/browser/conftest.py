@@ -150,7 +150,7 @@ def token(page: Page, side: str, place: int, panel: str = "main") -> Locator:
 
 
 def links(page: Page, panel: str = "main") -> dict[tuple[int, int], float]:
-    """The curves of what is active: from and to, and the summed attention."""
+    """The curves of what is active: from and to, and the mean attention of the heads."""
     pairs = [part.split(":") for part in drawn(page, panel)["links"].split()]
     return {(int(ends.split(">")[0]), int(ends.split(">")[1])): float(weight) for ends, weight in pairs}
 

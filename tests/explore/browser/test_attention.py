@@ -33,8 +33,8 @@ HALF_STEP = 1 / 510**2
 
 
 def tolerance(maps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far a sum over heads `[H, T, T]` may be off on the wire, and 1e-4 by which engines may differ."""
-    bound: NDArray[np.float64] = (np.sqrt(maps) / 255 + HALF_STEP + 1e-4).sum(axis=0)
+    """How far a mean over heads `[H, T, T]` may be off on the wire, and 1e-4 by which engines may differ."""
+    bound: NDArray[np.float64] = (np.sqrt(maps) / 255 + HALF_STEP + 1e-4).mean(axis=0)
     return bound
 
 
@@ -62,12 +62,12 @@ def test_the_cards_link_opens_its_state(
     expect(page.get_by_role("list", name="Notices")).to_be_hidden()
 
     maps = reference.attentions()[3]
-    expected, bound = without_special(maps.sum(axis=0)), tolerance(maps)
+    expected, bound = without_special(maps.mean(axis=0)), tolerance(maps)
     found = links(page)
     assert found
     assert all(end == NSCLC for _, end in found)
     assert all(abs(weight - expected[ends]) <= bound[ends] for ends, weight in found.items())
-    sent = without_special(sent_maps(service, NAME)[3].sum(axis=0))
+    sent = without_special(sent_maps(service, NAME)[3].mean(axis=0))
     rule = {ends: weight for ends, weight in above(sent, 0.7).items() if ends[1] == NSCLC}
     assert found == pytest.approx(rule, abs=1e-5)
 
@@ -77,13 +77,13 @@ def test_the_threshold_is_exberts(opened: Callable[..., Page], service: Service,
     page = opened(card_link(tokenInd="", threshold=share, hideClsSep="false"))
     slider = page.get_by_role("slider")
     expect(slider).to_have_value(str(round(100 * share)))
-    rule = above(sent_maps(service, NAME)[3].sum(axis=0), share)
+    rule = above(sent_maps(service, NAME)[3].mean(axis=0), share)
     assert int(drawn(page)["curves"]) == len(rule)
     slider.focus()
     page.keyboard.press("Home")
     assert drawn(page)["curves"] == "0"
     page.keyboard.press("End")
-    assert int(drawn(page)["curves"]) == len(above(sent_maps(service, NAME)[3].sum(axis=0), 1))
+    assert int(drawn(page)["curves"]) == len(above(sent_maps(service, NAME)[3].mean(axis=0), 1))
     assert settled(page)["threshold"] == "1"
 
 
@@ -94,7 +94,7 @@ def test_layers_and_heads(opened: Callable[..., Page], service: Service) -> None
     page.on("request", lambda sent: asked.append(sent.url) if "/explore/" in sent.url else None)
 
     def expected(layer: int, heads: list[int]) -> dict[tuple[int, int], float]:
-        total = without_special(maps[layer][heads].sum(axis=0))
+        total = without_special(maps[layer][heads].mean(axis=0))
         return {ends: weight for ends, weight in above(total, 0.7).items() if ends[1] == NSCLC}
 
     page.get_by_text("7", exact=True).first.click()
@@ -166,7 +166,12 @@ def test_pointing_pinning_and_what_would_be_predicted(
     token(page, "left", 4).click()
     card = page.locator(".place")
     expect(card.get_by_role("heading").first).to_contain_text("egfr")
-    expect(card).to_contain_text("Attends most to")
+    expect(card).to_contain_text("Attends most to, mean of the chosen heads")
+    total = without_special(sent_maps(service, NAME)[3].mean(axis=0))[4]
+    shown = [float(text) for text in card.locator("[data-part=links] li span").all_inner_texts()]
+    assert shown == pytest.approx(sorted(total, reverse=True)[:5], abs=6e-3)
+    page.get_by_role("button", name="Head 3", exact=True).hover()
+    expect(card).to_contain_text("Attends most to, of head 3")
     token(page, "right", 9).hover()  # what is pinned stays
     assert {start for start, _ in links(page)} == {4}
     assert settled(page)["tokenInd"] == "4"
@@ -181,7 +186,7 @@ def test_masking_asks_the_service_anew(opened: Callable[..., Page], service: Ser
     token(page, "left", NSCLC).dblclick()
     expect(token(page, "right", NSCLC)).to_have_text("[MASK]")
     maps = reference.attentions(masks=[NSCLC])[3]
-    expected, bound = without_special(maps.sum(axis=0)), tolerance(maps)
+    expected, bound = without_special(maps.mean(axis=0)), tolerance(maps)
     found = links(page)
     assert found
     assert all(abs(weight - expected[ends]) <= bound[ends] for ends, weight in found.items())
@@ -230,6 +235,54 @@ def test_escape_needs_no_focus(opened: Callable[..., Page]) -> None:
     page.keyboard.press("Escape")
     assert state(page)["token"] is None
     expect(page.get_by_role("heading", name="No place is pinned")).to_be_visible()
+
+
+def test_letters_mask_where_none_are_written(opened: Callable[..., Page]) -> None:
+    page = opened(card_link())
+    piece = token(page, "right", NSCLC)
+    page.get_by_label("Sentence", exact=True).focus()
+    page.keyboard.press("m")
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Sentence", exact=True)).to_have_value(SENTENCE + "m")
+    assert (state(page)["masks"], state(page)["token"]) == ([], NSCLC)
+    page.get_by_role("slider").focus()
+    page.keyboard.press("m")
+    expect(piece).to_have_text("[MASK]")
+    piece.blur()
+    page.keyboard.press("Control+m")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("m")
+    expect(piece).to_have_text("nsclc")
+    page.keyboard.press("Escape")
+    token(page, "left", 4).hover()
+    page.keyboard.press("m")
+    expect(token(page, "left", 4)).to_have_text("[MASK]")
+
+
+def test_without_heads_the_page_says_so(opened: Callable[..., Page]) -> None:
+    page = opened(card_link(heads=".."))
+    hint = page.get_by_text("No head is chosen, so nothing is drawn.")
+    expect(hint).to_be_visible()
+    page.get_by_role("button", name="All heads").click()
+    expect(hint).to_be_hidden()
+
+
+def test_a_sentence_without_words(opened: Callable[..., Page]) -> None:
+    page = opened("/explore?sentence=%20", ready=False)
+    expect(page.get_by_role("status").first).to_have_text("The sentence has no words: write some.")
+    expect(picture(page)).to_be_hidden()
+    page.get_by_label("Sentence", exact=True).fill(SENTENCE)
+    page.get_by_role("button", name="Update").click()
+    expect(picture(page)).to_be_visible()
+
+
+def test_notices_spell_parameters_as_the_link_does(opened: Callable[..., Page]) -> None:
+    page = opened("/explore?heads=..a,b&modelKind=x&layer=30")
+    assert page.get_by_role("list", name="Notices").locator("li").all_inner_texts() == [
+        "modelKind is always bidirectional here.",
+        "heads=..a,b cannot be used here and is left out.",
+        "The model has 12 layers; layer 31 is shown as its last, 12.",
+    ]
 
 
 def test_the_pop_up_can_be_pointed_at_and_closed(opened: Callable[..., Page]) -> None:
@@ -292,10 +345,21 @@ def test_a_model_that_is_not_served(opened: Callable[..., Page], service: Servic
     page = opened(card_link(model="acme/its%20bert"), ready=False)
     expect(page.get_by_role("heading", name="This model is not served here")).to_be_visible()
     expect(page.get_by_label("Command that serves it")).to_have_text("pubmedbert serve --model 'acme/its bert'")
+    expect(page.locator("#explore-model option:checked")).to_have_text("acme/its bert (not served)")
+    page.get_by_role("button", name="Update").click()
+    expect(page.get_by_role("status").first).to_have_text("acme/its bert is not served here: choose a model.")
+    expect(picture(page)).to_be_hidden()
     page.get_by_role("button", name=f"Show it with {NAME}").click()
     expect(token(page, "right", NSCLC)).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("heading", name="This model is not served here")).to_be_hidden()
     assert settled(page)["model"] == NAME
+    page.go_back()
+    expect(page.get_by_role("heading", name="This model is not served here")).to_be_visible()
+    page.locator("#explore-model").select_option("other")
+    drawn(page)
+    assert settled(page)["model"] == "other"
+    page.go_back()
+    expect(page.get_by_role("heading", name="This model is not served here")).to_be_visible()
 
 
 def test_a_link_to_another_model_is_fitted_to_the_one_that_is_offered(opened: Callable[..., Page]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from lxml import etree
 from playwright.sync_api import Browser, Page, expect
 
+from pubmedbert.explore.link import read
 from pubmedbert.explore.rollout import rollout
 from pubmedbert.explore.wire import decode
 from tests.explore.browser.conftest import (
@@ -42,9 +43,9 @@ def test_a_pair(opened: Callable[..., Page], reference: Reference) -> None:
     expect(picture(page).locator(".tokens.left [data-place]").last).to_have_text("[SEP]")
     expect(picture(page).locator(".tokens.left .second")).to_have_count(1)
     token(page, "left", 2).click()
-    expected = reference.attentions("Is aspirin effective?", "It inhibits platelets.")[0].sum(axis=0)[2]
+    expected = reference.attentions("Is aspirin effective?", "It inhibits platelets.")[0].mean(axis=0)[2]
     found = links(page)
-    assert all(abs(weight - expected[to]) < 12 * (1 / 255) for (_, to), weight in found.items())
+    assert all(abs(weight - expected[to]) < 1 / 255 + 1e-4 for (_, to), weight in found.items())
     assert len(found) > 6
     page.go_back()
     expect(page.get_by_label("Second sentence")).to_be_hidden()
@@ -95,8 +96,30 @@ def test_rollout(opened: Callable[..., Page], reference: Reference) -> None:
     assert all(abs(weight - expected[to]) < 1 / 255 + 1e-4 for (_, to), weight in found.items())
     page.get_by_role("button", name="Head 5", exact=True).hover(force=True)
     assert drawn(page)["heads"] == "1"
+    expect(picture(page).locator(".title.outer")).to_have_text(["rollout", "rollout"])
+    expect(page.locator(".place")).to_contain_text("Takes most from, in the rollout")
+    expect(page.locator(".threshold label")).to_have_text("Top 100% of each piece's rollout")
+    page.wait_for_timeout(300)
+    assert read(page.url.partition("?")[2])[0].method == "rollout"
+    page.reload()
+    expect(page.get_by_role("radio", name="Rollout")).to_be_checked()
+    assert links(page) == found
     page.get_by_text("Raw", exact=True).click()
     assert links(page) != found
+    page.wait_for_timeout(300)
+    assert "method" not in page.url
+
+
+def test_a_link_to_occlusion(opened: Callable[..., Page]) -> None:
+    page = opened(card_link(method="occlusion"))
+    expect(page.locator(".occlusion tbody tr")).to_have_count(19)
+    expect(page.locator(".occlusion th").nth(1)).to_have_text("Attention to nsclc, mean of the chosen heads")
+    page.get_by_role("button", name="Compare").click()
+    drawn(page, "other")
+    for card in (".occlusion", ".place"):
+        expect(page.locator(card).get_by_role("heading").first).to_contain_text(f", in {NAME}, the first model")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_text("the first model")).to_have_count(0)
 
 
 def test_occlusion(opened: Callable[..., Page], service: Service) -> None:
@@ -124,7 +147,7 @@ def test_occlusion(opened: Callable[..., Page], service: Service) -> None:
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         return rows.locator("td:nth-child(2) span").all_inner_texts()
 
-    total = without_special(sent_maps(service, NAME)[5].sum(axis=0))
+    total = without_special(sent_maps(service, NAME)[5].mean(axis=0))
     page.get_by_text("6", exact=True).first.click()
     assert [float(text) for text in attention()] == pytest.approx(total[NSCLC, 1:-1], abs=6e-4)
 
@@ -134,7 +157,7 @@ def test_another_model_beside(opened: Callable[..., Page], service: Service) -> 
     page.get_by_role("button", name="Compare").click()
 
     def expected(name: str, layer: int, masks: list[int]) -> dict[tuple[int, int], float]:
-        total = without_special(sent_maps(service, name, masks=masks)[layer].sum(axis=0))
+        total = without_special(sent_maps(service, name, masks=masks)[layer].mean(axis=0))
         return {ends: weight for ends, weight in above(total, 0.7).items() if ends[1] == NSCLC}
 
     expect(token(page, "right", NSCLC, "other")).to_have_attribute("aria-pressed", "true")
@@ -209,13 +232,21 @@ def saved(page: Page, kind: str, tmp_path: Path) -> Path:
 def test_pictures(opened: Callable[..., Page], tmp_path: Path) -> None:
     page = opened(card_link())
     curves = int(drawn(page)["curves"])
-    svg = etree.parse(saved(page, "SVG", tmp_path), etree.XMLParser(resolve_entities=False)).getroot()
+    path = saved(page, "SVG", tmp_path)
+    assert path.name == "gefitinib-is-an-egfr-tyrosine-kinase-layer-4.svg"
+    expect(page.get_by_role("status").first).to_have_text(f"Saved as {path.name}.")
+    svg = etree.parse(path, etree.XMLParser(resolve_entities=False)).getroot()
     space = {"s": "http://www.w3.org/2000/svg"}
     assert len(svg.findall("s:path", space)) == curves
     texts = [one.text for one in svg.findall("s:text", space)]
     assert texts.count("nsclc") == 2
     assert texts[:2] == [NAME, "layer 4, all heads, top 70%"]
     assert svg.findtext("s:title", namespaces=space) == SENTENCE
+    assert texts[2:6] == ["heads", "from", "to", "heads"]
+    assert len([one for one in svg.findall("s:rect", space) if one.get("stroke")]) == 1
+    underlined = [one for one in svg.findall("s:text", space) if one.get("text-decoration")]
+    assert len(underlined) == curves
+    page.evaluate("HTMLCanvasElement.prototype.toBlob = () => {}")  # made in idle time, which may be long in coming
     png = saved(page, "PNG", tmp_path).read_bytes()
     assert png.startswith(b"\x89PNG")
     width, height = (int.from_bytes(png[place : place + 4], "big") for place in (16, 20))
@@ -229,7 +260,12 @@ def test_a_saved_rollout_has_its_curves(opened: Callable[..., Page], browser: Br
     before = drawn(page)["links"]
     context = browser.new_context(offline=True)
     alone = context.new_page()
-    alone.goto(saved(page, "HTML", tmp_path).as_uri())
+    path = saved(page, "HTML", tmp_path)
+    assert path.stem.endswith("-layer-4-rollout")
+    alone.goto(path.as_uri())
+    assert alone.title() == f"Attention rollout: {SENTENCE}"
+    expect(alone.locator(".panel h2")).to_have_text(f"{NAME}, attention rollout")
+    expect(alone.locator(".threshold label")).to_have_text("Top 70% of each piece's rollout")
     expect(alone.locator(".attention")).to_have_attribute("data-links", before)
     assert before
     alone.keyboard.press("Escape")

@@ -70,6 +70,16 @@ def test_a_phone_does_not_scroll_sideways(opened: Callable[..., Page]) -> None:
     expect(place).to_have_attribute("aria-pressed", "true")
     page.locator(".place").get_by_role("button", name="Mask", exact=True).tap()
     expect(place).to_have_text("[MASK]")
+    card = page.locator(".place")
+    for part in ("guesses", "links"):
+        expect(card.locator(f"[data-part={part}] li").first).to_be_in_viewport()
+    card.get_by_role("button", name="Less").tap()
+    expect(card.locator("[data-part=links]")).to_be_hidden()
+    page.reload()
+    drawn(page)
+    expect(card.locator("[data-part=links]")).to_be_hidden()
+    card.get_by_role("button", name="More").tap()
+    expect(card.locator("[data-part=links]")).to_be_visible()
     assert all(box["height"] >= 24 for one in page.locator(".tokens button").all() if (box := one.bounding_box()))
 
 
@@ -83,6 +93,7 @@ def test_addresses_are_those_that_python_reads(opened: Callable[..., Page]) -> N
     page = opened(card_link())
     states = [
         State(model="a/b", sentence="α & β = 100% #1 + ?/,'", layer=3, heads=(0, 2), threshold=0.35, masks=(1, 4)),
+        State(method="occlusion", heads=(1,)),
         State(model="x y", sentence="", sentence_b="b\nc", token=0, side="right", hide_special=False, threshold=1.0),
     ]
     for state in states:

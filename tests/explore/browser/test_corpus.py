@@ -39,7 +39,7 @@ def test_the_nearest_occurrences(opened: Callable[..., Page], service: Service) 
         if one["link"]:
             assert item.get_by_role("link").get_attribute("href") == one["link"]
         else:
-            assert one["doc_id"] in item.inner_text()
+            assert item.get_by_title(one["doc_id"], exact=True).inner_text().startswith("document ")
     types = card.locator(".summaries li b").all_inner_texts()
     assert set(types) == set(found["summary"]["matched"] | found["summary"]["attended"])
     token(page, "left", 1).click()

@@ -8,10 +8,12 @@ export class Controls {
     Object.assign(this, { root, on });
     this.layers = element("div", { className: "layers" });
     this.chips = element("div", { className: "chips" });
+    this.none = element("p", { className: "hint", role: "status" });
     this.headset = element("fieldset", {}, element("legend", { textContent: "Heads" }), this.chips,
-      element("div", { className: "row" }, this.#every("All", () => this.chosen.all), this.#every("None", () => [])));
+      element("div", { className: "row" }, this.#every("All", () => this.chosen.all), this.#every("None", () => [])), this.none);
     this.range = element("input", { type: "range", min: 0, max: 100, step: 1, id: "explore-threshold" });
     this.share = element("output", { htmlFor: "explore-threshold" });
+    this.drawn = element("span", { textContent: "attention" });
     this.special = element("input", { type: "checkbox", id: "explore-special" });
     this.range.oninput = () => on.change({ threshold: this.range.valueAsNumber / 100 });
     this.special.onchange = () => on.change({ hideSpecial: this.special.checked });
@@ -19,7 +21,7 @@ export class Controls {
       element("fieldset", {}, element("legend", { textContent: "Layer" }), this.layers),
       this.headset,
       element("div", { className: "threshold" },
-        element("label", { htmlFor: "explore-threshold" }, "Top ", this.share, " of each piece's attention"), this.range),
+        element("label", { htmlFor: "explore-threshold" }, "Top ", this.share, " of each piece's ", this.drawn), this.range),
       element("label", { className: "check", htmlFor: "explore-special" }, this.special, "Hide [CLS] and [SEP]"));
   }
 
@@ -49,6 +51,13 @@ export class Controls {
     if (this.range.valueAsNumber !== share) this.range.value = share;
     this.share.value = `${share}%`;
     this.special.checked = hideSpecial;
+    this.none.textContent = heads.length ? "" : "No head is chosen, so nothing is drawn.";
+  }
+
+  // Rolled out attention has no heads.
+  roll(isRolled) {
+    this.headset.disabled = isRolled;
+    this.drawn.textContent = isRolled ? "rollout" : "attention";
   }
 
   toggle(head) {

@@ -7,6 +7,7 @@ import { characters } from "./says.js";
 
 const COUNT = 50; // as exBERT
 const AT_FIRST = 10;
+const SHORT = 12; // characters that are shown of the id of a document that PubMed does not have
 
 export class CorpusCard {
   constructor(root) {
@@ -68,7 +69,8 @@ export class CorpusCard {
   }
 
   #item({ score, sentence, start, end, doc_id: id, link, attended, times }, number) {
-    const name = link ? element("a", { href: link, target: "_blank", rel: "noreferrer", textContent: `PMID ${id}` }) : id;
+    const name = link ? element("a", { href: link, target: "_blank", rel: "noreferrer", textContent: `PMID ${id}` })
+      : element("span", { title: id, textContent: `document ${id.length > SHORT ? `${id.slice(0, SHORT)}…` : id}` });
     const source = element("span", {}, name, ...(times > 1 ? [element("small", { textContent: ` ${times} times` })] : []));
     const item = element("li", { tabIndex: -1 }, element("span", { className: "score", textContent: score.toFixed(3) }),
       element("span", { className: "context" }, ...marked(sentence, [start, end], attended)), source);

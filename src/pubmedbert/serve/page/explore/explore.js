@@ -2,10 +2,12 @@
 
 import { explored, linked } from "../api.js";
 import { element, parts } from "../dom.js";
+import { Comparison } from "./comparison.js";
 import { Controls } from "./controls.js";
 import { CorpusCard } from "./corpus.js";
 import { counterpart } from "./counterpart.js";
 import { SentenceForm } from "./form.js";
+import { onKeys } from "./keys.js";
 import { MissingCard } from "./missing.js";
 import { Multiples } from "./multiples.js";
 import { OcclusionCard } from "./occlusion.js";
@@ -13,7 +15,6 @@ import { Panel } from "./panel.js";
 import { PlaceCard } from "./place.js";
 import { pictured, saveHtml, savePng, saveSvg } from "./save.js";
 import { query } from "./state.js";
-import { onEscape } from "./view.js";
 
 export const id = "explore";
 export const path = "explore";
@@ -25,8 +26,6 @@ class Explorer {
   constructor(root) {
     this.root = root;
     this.part = parts(root);
-    this.method = "raw";
-    this.other = null;
     this.visiting = null; // what the address asks for, until its state is here
     const on = (panel) => ({
       pin: (place, side) => this.pin(panel(), place, side), unpin: () => this.unpin(),
@@ -35,7 +34,8 @@ class Explorer {
       drawn: () => { if (panel() === this.main) this.#follow(); },
     });
     this.main = new Panel(this.part.main, on(() => this.main));
-    this.second = new Panel(this.part.other, on(() => this.second));
+    this.comparison = new Comparison(this.part, on(() => this.second), () => this.#computeOther());
+    this.second = this.comparison.panel;
     this.form = new SentenceForm(this.part, { ask: () => this.#update(), model: (name) => this.#switch(name, { masks: [] }) });
     this.controls = new Controls(this.part.controls, { change: (changes) => this.change(changes), preview: (head) => this.main.view.preview(head) });
     this.place = new PlaceCard(this.part.place, {
@@ -78,6 +78,7 @@ class Explorer {
     if (this.other && this.state.sentence !== found.state.sentence) this.other.masks = [];
     Object.assign(this, { state: found.state, notices: found.notices });
     this.part.error.hidden = true;
+    this.#method(this.method);
     this.form.fill(this.state, this.known, this.about);
     if (this.about) this.controls.fit(this.about.layers, this.about.heads);
     this.#notify([]);
@@ -95,6 +96,8 @@ class Explorer {
 
   #headsOf(model) { return this.known.models.find(({ name }) => name === model).heads; }
 
+  get method() { return this.state?.method ?? "raw"; }
+  get other() { return this.comparison.other; }
   get about() { return this.known.models.find(({ name }) => name === this.state.model); }
   get pinned() { return this.state.token === null ? null : { place: this.state.token, side: this.state.side }; }
   get shownState() {
@@ -124,6 +127,7 @@ class Explorer {
       this.#forget();
       this.part.status.textContent = "Computing …";
       const began = performance.now();
+      this.main.rolling = this.method === "rollout";
       const request = { model: state.model, text: state.sentence, text_b: state.sentence_b, masks: state.masks, predictions: true };
       if (!(await this.main.ask(request, about)) || state !== this.state) return;
       this.#forget(); // what was asked of the picture before
@@ -134,12 +138,17 @@ class Explorer {
         state.token = null;
       }
       this.#notify(notices);
+      if (this.main.tokens.every(({ special }) => special)) {
+        this.#hide();
+        this.part.status.textContent = "The sentence has no words: write some.";
+        return;
+      }
       this.part.explored.hidden = false;
       this.part.status.textContent = `${this.main.tokens.length} word pieces, ${about.layers} layers of ${about.heads} heads (${Math.round(performance.now() - began)} ms)`;
       this.#apply();
       if (this.method === "occlusion") this.#occlude();
       if (this.other) await this.#computeOther();
-    }, () => this.#hide());
+    }, () => this.#failed());
   }
 
   // What was found of a place, before something else is computed.
@@ -149,22 +158,18 @@ class Explorer {
     this.place.part.find.disabled = true;
   }
 
-  // After a failure nothing is shown that is of another question.
+  // After a failure raw attention is next: it asks for less.
+  #failed() {
+    this.#hide();
+    if (this.method === "rollout") this.#method("raw");
+  }
+
+  // Nothing is shown that is of another question.
   #hide() {
     const { part } = this;
     this.main.clear();
-    if (this.method === "rollout") {
-      this.#method("raw"); // which asks for less
-      this.main.rolling = false;
-    }
     if (part.explored.contains(document.activeElement)) this.form.focus();
     part.explored.hidden = true;
-  }
-
-  #hideOther() {
-    this.second.stop();
-    this.second.clear();
-    this.part.other.hidden = true;
   }
 
   // Changes that need no service, but for methods that follow the pinned place.
@@ -241,28 +246,35 @@ class Explorer {
   #fail(error) {
     this.#await(null);
     this.main.stop();
-    this.#hide();
+    this.#failed();
     this.#say(error);
   }
 
   #listen() {
     const { part } = this;
-    onEscape(() => [this.main.view, this.second.view], () => { if (this.state && this.pinned) this.unpin(); }, () => !this.root.hidden);
+    onKeys(() => [this.main.view, this.second.view], {
+      unpin: () => { if (this.state && this.pinned) this.unpin(); },
+      mask: () => {
+        const panel = [this.main, this.second].find(({ view }) => view.active); // what is pinned, or else pointed at
+        if (panel) this.mask(panel, panel.view.active.place);
+      },
+    }, () => !this.root.hidden);
     part.comparison.onclick = () => this.compare(!this.other);
-    part["other-model"].onchange = () => {
-      this.other = { model: part["other-model"].value, masks: this.other.masks };
-      this.#computeOther();
-    };
     for (const radio of part.methods.querySelectorAll("input")) radio.onchange = () => this.#choose(radio.value);
     part.everything.ontoggle = () => this.#apply();
     for (const [kind, save] of Object.entries({ svg: saveSvg, png: savePng, html: saveHtml })) {
-      part[`save-${kind}`].onclick = () => this.try(() => save(this.#pictures()));
+      part[`save-${kind}`].onclick = () => this.try(async () => {
+        part.status.textContent = "Saving …";
+        const pictures = this.#pictures();
+        await save(pictures);
+        part.status.textContent = `Saved as ${pictures[0].name}.${kind}.`;
+      });
     }
   }
 
   // Another sentence begins anew, and is a step of the browser's history.
   async #update() {
-    const { state, form: { sentence, second, model } } = this;
+    const { state, form: { sentence, second } } = this;
     if (!state) return this.visit();
     this.#await(null);
     if (sentence !== state.sentence || second !== state.sentence_b) {
@@ -272,13 +284,15 @@ class Explorer {
       if (this.other) this.other.masks = [];
     }
     if (state.model) await this.compute();
-    else await this.#switch(model);
+    else this.part.status.textContent = `${state.asked} is not served here: choose a model.`;
   }
 
-  // Another model: the state is fitted to it, as that of a link is.
+  // Another model: the state is fitted to it, as that of a link is. From a link that names none the way back stays open.
   #switch(name, changes = {}) {
     const heads = this.#headsOf(this.state.model ?? this.known.default);
-    return this.#open(query({ ...this.state, ...changes, model: name, asked: name }, heads));
+    const search = query({ ...this.state, ...changes, model: name, asked: name }, heads);
+    if (!this.state.model) history.pushState(null, "", path + search);
+    return this.#open(search);
   }
 
   async #choose(method) {
@@ -297,10 +311,10 @@ class Explorer {
 
   #method(method) {
     const { part } = this;
-    this.method = method;
+    if (this.state) this.state.method = method;
     for (const radio of part.methods.querySelectorAll("input")) radio.checked = radio.value === method;
     for (const about of part.about.children) about.hidden = about.dataset.method !== method;
-    this.controls.headset.disabled = method === "rollout";
+    this.controls.roll(method === "rollout");
     part.occlusion.hidden = method !== "occlusion";
   }
 
@@ -316,32 +330,16 @@ class Explorer {
 
   // The second panel: another model, or the same sentence with other masks.
   async compare(wanted) {
-    const { part, state } = this;
-    part.comparison.ariaPressed = String(wanted);
-    part.rival.hidden = !wanted;
-    part.panels.classList.toggle("two", wanted);
-    this.other = null;
-    this.#hideOther();
-    if (!wanted) return;
-    const rival = this.known.models.find(({ name, kind }) => name !== state.model && kind === this.about.kind) ?? this.about;
-    const pinned = state.token !== null && !this.main.tokens[state.token].special && !state.masks.includes(state.token);
-    this.other = { model: rival.name, masks: rival === this.about && pinned ? [...state.masks, state.token].sort((one, other) => one - other) : state.masks };
-    part["other-model"].replaceChildren(...this.known.models.map(({ name }) => new Option(name)));
-    part["other-model"].value = rival.name;
-    await this.#computeOther();
+    const { state } = this;
+    this.comparison.begin(wanted, this, state.token !== null && !this.main.tokens[state.token].special && !state.masks.includes(state.token));
+    this.#apply();
+    if (wanted) await this.#computeOther();
   }
 
   async #computeOther() {
-    const { state, other } = this;
-    const about = this.known.models.find(({ name }) => name === other.model);
-    const request = { model: other.model, text: state.sentence, text_b: state.sentence_b, masks: other.masks, predictions: true };
     await this.try(async () => {
-      this.second.rolling = this.method === "rollout";
-      if (!(await this.second.ask(request, about))) return;
-      this.part.other.hidden = false;
-      other.masks = this.second.masks;
-      this.#apply();
-    }, () => this.#hideOther());
+      if (await this.comparison.ask(this.state, this.known, this.method === "rollout")) this.#apply();
+    }, () => this.comparison.hide());
   }
 
   // Brings everything that is seen in line with the state.
@@ -349,6 +347,7 @@ class Explorer {
     const { state, part } = this;
     this.controls.set(this.shownState);
     if (!this.isCurrent) return; // the answer to come will be followed
+    for (const { part: { whose } } of [this.place, this.occlusion]) whose.textContent = this.other ? `, in ${state.model}, the first model` : "";
     this.#set(this.main, this.pinned);
     if (this.other && this.second.shown) {
       const place = this.pinned && counterpart(this.main.tokens[state.token], this.second.tokens);
@@ -395,4 +394,5 @@ class Explorer {
   }
 }
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+// A notice may begin with a parameter's name, which stays as it is.
+const sentence = (text) => (/^[a-z]+[A-Z=]/.test(text) ? `${text}.` : `${text[0].toUpperCase()}${text.slice(1)}.`);

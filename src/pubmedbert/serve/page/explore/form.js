@@ -21,7 +21,6 @@ export class SentenceForm {
 
   get sentence() { return this.part.sentence.value; }
   get second() { return this.part.second.hidden ? null : this.part.pair.value; }
-  get model() { return this.part.model.value; }
 
   // `about` is the model's; undefined if it is not served.
   fill(state, known, about) {
@@ -29,7 +28,11 @@ export class SentenceForm {
     part.sentence.value = state.sentence;
     this.#showSecond(state.sentence_b !== null, state.sentence_b ?? "");
     part.model.replaceChildren(...known.models.map(({ name }) => new Option(name)));
-    if (!about) return;
+    if (!about) { // none of those that could be chosen is meant
+      part.model.prepend(new Option(`${state.asked} (not served)`, "", true, true));
+      part.model.options[0].disabled = true;
+      return;
+    }
     part.model.value = about.name;
     part.two.hidden = !about.pairs;
   }

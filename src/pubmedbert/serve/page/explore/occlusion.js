@@ -66,6 +66,7 @@ export class OcclusionCard {
     const name = !pinned ? "" : panel.tokens[pinned.place].masked ? "[MASK]" : panel.tokens[pinned.place].piece;
     const attention = pinned ? `Attention ${pinned.side === "left" ? "from" : "to"} ${name}` : "Attention";
     const head = ["Word hidden", attention, "Change of the answer"].map((textContent) => element("th", { scope: "col", textContent }));
+    if (pinned) head[1].append(element("small", { textContent: `, ${panel.view.measure}` }));
     this.part.table.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...head)),
       element("tbody", {}, ...rows.map((row) => this.#row(row, most)))));
     this.part.result.hidden = false;

@@ -92,4 +92,4 @@ export class Panel {
   }
 }
 
-const rolledOut = (plain, { header, ...answer }) => ({ ...answer, header: { ...plain.header, maps: header.maps } });
+const rolledOut = (plain, { header, ...answer }) => ({ ...answer, header: { ...plain.header, maps: header.maps, rolled: true } });

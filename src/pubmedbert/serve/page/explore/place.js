@@ -4,6 +4,7 @@ import { element, parts } from "../dom.js";
 import { bars } from "./bars.js";
 
 const LINKS = 5;
+const FOLDED = "pubmedbert place folded";
 
 export class PlaceCard {
   // `on.mask()`, `on.unpin()` and `on.find()` are what its buttons do.
@@ -13,6 +14,18 @@ export class PlaceCard {
     this.part.mask.onclick = () => on.mask();
     this.part.unpin.onclick = () => on.unpin();
     this.part.find.onclick = () => on.find();
+    this.part.fold.onclick = () => {
+      this.#fold(!this.root.classList.contains("folded"));
+      remembered(this.root.classList.contains("folded"));
+    };
+    this.#fold(remembered() === "true");
+  }
+
+  // On a small screen the card lies over the picture, and can be made small; so it stays until it is made large.
+  #fold(folded) {
+    this.root.classList.toggle("folded", folded);
+    this.part.fold.ariaExpanded = String(!folded);
+    this.part.fold.textContent = folded ? "More" : "Less";
   }
 
   // `isFindable`: whether the corpus can be asked for what is pinned now.
@@ -40,8 +53,20 @@ export class PlaceCard {
     if (!pinned) return;
     const links = panel.view.links().slice(0, LINKS).filter(({ weight }) => weight > 0);
     const name = ({ place }) => (panel.tokens[place].masked ? "[MASK]" : panel.tokens[place].piece);
-    const title = pinned.side === "left" ? "Attends most to" : "Is attended to most by";
-    this.part.links.replaceChildren(...(links.length ? [element("h3", { textContent: title }),
-      bars(links.map((link) => [name(link), link.weight]))] : []));
+    const [to, by] = panel.view.isRolled ? ["Takes most from", "Is taken most by"] : ["Attends most to", "Is attended to most by"];
+    this.part.links.replaceChildren(...(links.length ? [
+      element("h3", {}, pinned.side === "left" ? to : by, element("small", { textContent: `, ${panel.view.measure}` })),
+      bars(links.map((link) => [name(link), link.weight])),
+    ] : []));
+  }
+}
+
+// Whether the card is folded; a browser may keep nothing.
+function remembered(folded) {
+  try {
+    if (folded !== undefined) localStorage.setItem(FOLDED, folded);
+    return localStorage.getItem(FOLDED);
+  } catch {
+    return null;
   }
 }

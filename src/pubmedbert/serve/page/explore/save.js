@@ -4,7 +4,7 @@ import { element } from "../dom.js";
 import { paint, scene, svg } from "./scene.js";
 
 // What such a page is made of: these files one behind the other, without their imports.
-const MODULES = ["dom.js", "explore/maps.js", "explore/wire.js", "explore/bars.js", "explore/says.js", "explore/counterpart.js", "explore/ink.js", "explore/view.js", "explore/controls.js", "explore/alone.js"];
+const MODULES = ["dom.js", "explore/maps.js", "explore/wire.js", "explore/bars.js", "explore/says.js", "explore/counterpart.js", "explore/ink.js", "explore/view.js", "explore/keys.js", "explore/controls.js", "explore/alone.js"];
 const STYLES = ["style.css", "explore/explore.css"];
 const POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
 const PNG_SCALE = 2;
@@ -19,7 +19,14 @@ function download(content, type, name) {
 export function pictured({ view, labels, isRolled }, model, text) {
   const heads = view.heads.length === view.answer.maps.heads ? "all heads" : `heads ${view.heads.map((head) => head + 1).join(", ")}`;
   const about = `layer ${view.chosen.layer + 1}, ${isRolled ? "attention rollout" : heads}, top ${Math.round(100 * view.chosen.threshold)}%`;
-  return { view, labels, text, title: view.tokens.some(({ masked }) => masked) ? `${model}, masked` : model, about };
+  const title = view.tokens.some(({ masked }) => masked) ? `${model}, masked` : model;
+  return { view, labels, text, title, about, isRolled, name: `${slug(text)}-layer-${view.chosen.layer + 1}${isRolled ? "-rollout" : ""}` };
+}
+
+// The first words of a text, for the name of a file.
+function slug(text) {
+  const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
+  return words.slice(0, 6).join("-").slice(0, 60) || "attention";
 }
 
 // `shown`, here and below, is a list of what `pictured` gives, side by side.
@@ -35,20 +42,20 @@ function together(shown) {
 }
 
 export function saveSvg(shown) {
-  download(svg(together(shown), shown[0].text), "image/svg+xml", "attention.svg");
+  download(svg(together(shown), shown[0].text), "image/svg+xml", `${shown[0].name}.svg`);
 }
 
-export async function savePng(shown) {
+export function savePng(shown) {
   const whole = together(shown);
   const canvas = element("canvas", { width: whole.width * PNG_SCALE, height: whole.height * PNG_SCALE });
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   context.fillStyle = "#ffffff";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.scale(PNG_SCALE, PNG_SCALE);
   paint(context, whole);
-  const picture = await new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
-  if (!picture) throw new Error("The picture is too large for this browser; save it as SVG.");
-  download(picture, "image/png", "attention.png");
+  const [, encoded] = canvas.toDataURL("image/png").split(","); // at once: a blob is made when the browser has nothing else to do
+  if (!encoded) throw new Error("The picture is too large for this browser; save it as SVG.");
+  download(Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0)), "image/png", `${shown[0].name}.png`);
 }
 
 async function file(name) {
@@ -64,8 +71,8 @@ export async function saveHtml(shown) {
   };
   const program = (await source(MODULES)).replace(/^import .*;\n/gm, "").replace(/^export /gm, "");
   const { layer, heads, threshold, hideSpecial } = shown[0].view.chosen; // of rollout there is one head, whatever was chosen before
-  const panels = await Promise.all(shown.map(async ({ view, title, text, labels }) =>
-    ({ title, text, labels, pinned: view.chosen.pinned, answer: await base64(view.answer) })));
+  const panels = await Promise.all(shown.map(async ({ view, title, text, labels, isRolled }) =>
+    ({ title: isRolled ? `${title}, attention rollout` : title, text, labels, pinned: view.chosen.pinned, answer: await base64(view.answer) })));
   const data = { state: { layer, heads, threshold, hideSpecial }, panels };
   const json = JSON.stringify(data).replaceAll("<", String.raw`\u003c`); // so that no text ends the script
   download(`<!doctype html>
@@ -73,7 +80,7 @@ export async function saveHtml(shown) {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="${POLICY}">
-<title>Attention</title>
+<title>${shown[0].isRolled ? "Attention rollout" : "Attention"}: ${plain(shown[0].text)}</title>
 <style>
 ${await source(STYLES)}</style>
 <body class="alone">
@@ -84,8 +91,10 @@ ${program}
 start();
 </script>
 </html>
-`, "text/html", "attention.html");
+`, "text/html", `${shown[0].name}.html`);
 }
+
+const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 
 // An answer as it came over the wire. Rolled out attention has the header of its plain view.
 async function base64({ header, maps }) {

@@ -17,6 +17,7 @@ export function query(state, heads) {
     tokenSide: state.side,
     maskInds: numbers(state.masks),
     hideClsSep: String(state.hide_special),
+    method: state.method === "raw" ? null : state.method,
   };
   const pairs = Object.entries(given).filter(([, value]) => value !== null && value !== undefined);
   return `?${pairs.map(([name, value]) => `${name}=${quoted(value)}`).join("&")}`;

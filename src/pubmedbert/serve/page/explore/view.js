@@ -7,6 +7,7 @@ import { UNIT, ranked, strongest } from "./maps.js";
 export const ROW = 24; // CSS pixels: what a finger can hit
 const OTHER = { left: "right", right: "left" };
 const ROLE = { left: "attends", right: "is attended to" };
+const ROLLED = { left: "takes from others", right: "is taken from" };
 
 export class AttentionView {
   // `on` may have `pin(place, side)`, `unpin()`, `mask(place)` and `head(head)`, called when the reader does so.
@@ -30,7 +31,11 @@ export class AttentionView {
     this.special = this.tokens.flatMap((token, place) => (token.special ? [place] : []));
     this.hover = this.alone = null; // what is pointed at may be gone
     this.dismiss();
-    for (const side of ["left", "right"]) this.#fill(side, marks);
+    for (const title of this.titles) title.textContent = this.isRolled ? "rollout" : "heads";
+    for (const side of ["left", "right"]) {
+      this.columns[side].ariaLabel = `Word pieces: each ${(this.isRolled ? ROLLED : ROLE)[side]}`;
+      this.#fill(side, marks);
+    }
     this.#refresh(true);
   }
 
@@ -71,12 +76,24 @@ export class AttentionView {
     return found.filter((at) => end(at) === active.place);
   }
 
-  // What is active gets from, or gives to, each place of the other side, the most first: `{place, weight}`.
+  // Of the sum of the heads the mean: what a reader takes a number for.
+  #mean(at) { return this.sum[at] / UNIT / Math.max(this.heads.length, 1); }
+
+  get isRolled() { return Boolean(this.answer?.header.rolled); }
+
+  // What the numbers of `links` are.
+  get measure() {
+    if (this.isRolled) return "in the rollout";
+    return this.heads.length === 1 ? `of head ${this.heads[0] + 1}` : "mean of the chosen heads";
+  }
+
+  // What is active gets from, or gives to, each place of the other side, the most first: `{place, weight}`, which are
+  // means of the heads.
   links() {
     const size = this.tokens.length, active = this.active;
     if (!active || !this.sum) return [];
     const at = (place) => (active.side === "left" ? active.place * size + place : place * size + active.place);
-    return this.tokens.map((_, place) => ({ place, weight: this.sum[at(place)] / UNIT }))
+    return this.tokens.map((_, place) => ({ place, weight: this.#mean(at(place)) }))
       .sort((one, other) => other.weight - one.weight);
   }
 
@@ -92,7 +109,7 @@ export class AttentionView {
     this.heats = {}, this.columns = {};
     for (const side of ["left", "right"]) {
       this.heats[side] = element("canvas", { className: `heat ${side}`, role: "img" });
-      this.columns[side] = element("div", { className: `tokens ${side}`, role: "group", ariaLabel: `Word pieces: each ${ROLE[side]}` });
+      this.columns[side] = element("div", { className: `tokens ${side}`, role: "group" });
       this.#point(side);
     }
     this.between = element("canvas", { className: "curves", "aria-hidden": "true" });
@@ -100,9 +117,10 @@ export class AttentionView {
     this.popup = element("div", { className: "popup", hidden: true });
     this.bubble = element("div", { className: "bubble", hidden: true });
     const title = (text, side) => element("div", { className: `title ${side}`, textContent: text });
+    this.titles = [title("", "outer"), title("", "outer")];
     this.root.classList.add("attention");
     this.root.replaceChildren(
-      title("heads", "outer"), title("from", "left"), title("", "middle"), title("to", "right"), title("heads", "outer"),
+      this.titles[0], title("from", "left"), title("", "middle"), title("to", "right"), this.titles[1],
       this.heats.left, this.columns.left, this.between, this.columns.right, this.heats.right, this.popup, this.bubble);
     this.popup.addEventListener("pointerleave", (event) => this.#leave(event));
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -177,7 +195,7 @@ export class AttentionView {
     this.bubble.hidden = !inside;
     if (!inside) return;
     const value = this.heat(side)[place * this.answer.maps.heads + head];
-    this.bubble.textContent = `Head ${head + 1}: ${value.toFixed(4)}`;
+    this.bubble.textContent = `${this.isRolled ? "Rollout" : `Head ${head + 1}`}: ${value.toFixed(4)}`;
     const heat = this.heats[side];
     const middle = heat.offsetLeft + ((head + 0.5) / this.answer.maps.heads) * heat.offsetWidth;
     const width = this.bubble.offsetWidth;
@@ -253,10 +271,16 @@ export class AttentionView {
     this.on.drawn?.();
   }
 
+  // The places of the other side that edges lead to from what is active.
+  linked(edges) {
+    const size = this.tokens.length, active = this.active;
+    return new Set(active ? edges.map((at) => (active.side === "left" ? at % size : Math.floor(at / size))) : []);
+  }
+
   // What is drawn, for whoever reads the page by a program.
   #say(edges) {
     const size = this.tokens.length, active = this.active;
-    const link = (at) => `${Math.floor(at / size)}>${at % size}:${(this.sum[at] / UNIT).toFixed(6)}`;
+    const link = (at) => `${Math.floor(at / size)}>${at % size}:${this.#mean(at).toFixed(6)}`;
     Object.assign(this.root.dataset, {
       layer: this.chosen.layer + 1, heads: this.heads.map((head) => head + 1).join(" "), curves: edges.length,
       active: active ? `${active.side} ${active.place}` : "", links: active ? edges.map(link).join(" ") : "",
@@ -265,9 +289,8 @@ export class AttentionView {
 
   // The pieces that are pinned, linked to what is active, or hidden.
   #mark(edges) {
-    const size = this.tokens.length, { pinned } = this.chosen, active = this.active;
-    const hidden = new Set(this.hidden);
-    const linked = new Set(active ? edges.map((at) => (active.side === "left" ? at % size : Math.floor(at / size))) : []);
+    const { pinned } = this.chosen, active = this.active;
+    const hidden = new Set(this.hidden), linked = this.linked(edges);
     for (const [side, column] of Object.entries(this.columns)) {
       [...column.children].forEach((button, place) => {
         const isPinned = pinned?.place === place && pinned.side === side;
@@ -285,7 +308,7 @@ export class AttentionView {
     Object.assign(canvas, { width: heads, height: this.tokens.length });
     canvas.style.height = `${this.tokens.length * ROW}px`;
     const about = this.active?.side === OTHER[side] ? `${this.active.side === "left" ? "from" : "to"} place ${this.active.place}` : `${side === "left" ? "from" : "to"} each place`;
-    canvas.ariaLabel = `Attention ${about}, by head`;
+    canvas.ariaLabel = this.isRolled ? `Rollout ${about}` : `Attention ${about}, by head`;
     const context = canvas.getContext("2d");
     const image = context.createImageData(heads, this.tokens.length);
     const [red, green, blue] = rgb(context, this.#colour("--heat"));
@@ -310,15 +333,6 @@ export class AttentionView {
   }
 
   #colour(name) { return getComputedStyle(this.root).getPropertyValue(name).trim(); }
-}
-
-// Esc, wherever the focus is, closes what popped up in the views, and unpins if nothing had.
-export function onEscape(views, unpin, isShown = () => true) {
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "Escape" || event.isComposing || event.defaultPrevented || !isShown()) return;
-    const had = views().map((view) => view.dismiss());
-    if (!had.includes(true)) unpin();
-  });
 }
 
 // Of a curve in pixels, by its strength.
