@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -153,8 +153,14 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
     run.restore()
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
-        run.peak = peak_flops()
+        run.peak = _peak()
     return run
+
+
+@cache
+def _peak() -> float:
+    """What MFU is measured by; once for each process, since it takes a good part of a second."""
+    return peak_flops(rounds=1)
 
 
 def _introduce(run: Run) -> None:
