@@ -40,7 +40,7 @@ SMALL = Recipe(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "peak_flops", lambda: 1e9)
+    monkeypatch.setattr(run, "peak_flops", lambda **_: 1e9)
 
 
 def weights(folder: Path, step: int, name: str = "model") -> dict[str, torch.Tensor]:

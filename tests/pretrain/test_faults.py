@@ -66,7 +66,7 @@ def _half_done(place: str, arguments: tuple[Any, ...]) -> None:
 
 def _no_measuring() -> None:
     """The machine's peak takes seconds of matrix products, thirty times."""
-    setattr(run, "peak_flops", lambda: 1e9)  # noqa: B010  # mypy takes a plain assignment for a mistake
+    setattr(run, "peak_flops", lambda **_: 1e9)  # noqa: B010  # mypy takes a plain assignment for a mistake
 
 
 def doomed(place: str, calls: int, recipe: Recipe, shards: Path, folder: Path) -> None:
@@ -116,7 +116,7 @@ def test_thirty_deaths_at_random_places_change_nothing(
     known = {-signal.SIGKILL, 3, 0}  # killed, disk full; a stop by SIGTERM or a finished run end in peace
     assert {code for _, code in ends} <= known, f"seed {seed}: {ends}"
     assert sum(code == -signal.SIGKILL for _, code in ends) >= 10, f"seed {seed}: {ends}"
-    monkeypatch.setattr(run, "peak_flops", lambda: 1e9)
+    monkeypatch.setattr(run, "peak_flops", lambda **_: 1e9)
     loop.pretrain(RECIPE, shards, tmp_path / "dying")
     loop.pretrain(RECIPE, shards, tmp_path / "whole")
     assert metrics(tmp_path / "dying") == metrics(tmp_path / "whole"), f"seed {seed}: {ends}"

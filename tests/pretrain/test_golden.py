@@ -44,7 +44,7 @@ def machine() -> str:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_losses_are_those_of_before(name: str, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "peak_flops", lambda: 1e9)
+    monkeypatch.setattr(run, "peak_flops", lambda **_: 1e9)
     pretrain(RECIPES[name], shards, tmp_path / "run")
     curves: dict[str, list[object]] = {}
     for line in metrics(tmp_path / "run"):

@@ -283,7 +283,9 @@ class Explorer {
       history.pushState(null, "", path + this.query());
       if (this.other) this.other.masks = [];
     }
-    if (state.model) await this.compute();
+    const chosen = this.part.model.value; // perhaps just now, with the answer still on its way
+    if (chosen && chosen !== state.model) await this.#switch(chosen, { masks: [] });
+    else if (state.model) await this.compute();
     else this.part.status.textContent = `${state.asked} is not served here: choose a model.`;
   }
 
