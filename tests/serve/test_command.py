@@ -37,7 +37,7 @@ def test_an_index_that_cannot_be_searched_is_one_sentence(
 ) -> None:
     twin, damaged = (Path(shutil.copytree(index, tmp_path / name)) for name in ("twin", "damaged"))
     (damaged / "words.bin").write_bytes(b"")
-    mask, other = (("--model", str(folders[name])) for name in ("mask", "encoder"))
+    mask, other = (("--model", str(folders[name])) for name in ("mask", "tags"))
     for options, sentence in (
         ([*other, "--index", index], f"--index {index} was made with none of the models that are served"),
         ([*mask, "--index", index, "--index", twin], f"--index {twin} were made with the same model; name one"),
