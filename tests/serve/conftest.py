@@ -48,13 +48,14 @@ class Service:
 
 
 @contextmanager
-def serving(*options: object, key: str | None = None) -> Iterator[Service]:
-    """Run the service until the end of the block, where it must end in order."""
+def serving(*options: object, key: str | None = None, cwd: Path | None = None) -> Iterator[Service]:
+    """Run the service, in a folder, until the end of the block, where it must end in order."""
     begin = [sys.executable, "-c", "from pubmedbert.cli import main; main()", "serve"]
     begin += [] if "--port" in options else ["--port", "0"]
     environment = {name: value for name, value in os.environ.items() if name != "PUBMEDBERT_API_KEY"}
     environment |= {} if key is None else {"PUBMEDBERT_API_KEY": key}
-    process = subprocess.Popen([*begin, *map(str, options)], stderr=subprocess.PIPE, text=True, env=environment)
+    command = [*begin, *map(str, options)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd)
     service = Service(process)
     ready = threading.Event()
 

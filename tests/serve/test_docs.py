@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -33,21 +32,18 @@ def commands(program: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def world(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def world(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the fine-tuned model and the index that the page names."""
     place = tmp_path_factory.mktemp("world")
     shutil.copytree(folders["tags"], place / "runs" / "ncbi" / "seed-0")
     make_index(FakeCorpus(5), BUNDLED, place / "index")
-    before = Path.cwd()
-    os.chdir(place)
-    yield place
-    os.chdir(before)
+    return place
 
 
 @pytest.fixture(scope="module")
 def documented(world: Path) -> Iterator[Service]:
     """The service of the page's second command."""
-    with serving(*shlex.split(commands("pubmedbert")[1])[2:]) as running:
+    with serving(*shlex.split(commands("pubmedbert")[1])[2:], cwd=world) as running:
         yield running
 
 
@@ -59,7 +55,7 @@ def test_services_start(command: str, world: Path) -> None:
     options = shlex.split(command.split("serve", 1)[1])
     if "--port" in options:
         options[options.index("--port") + 1] = "0"
-    with serving(*options, key=key):
+    with serving(*options, key=key, cwd=world):
         pass
 
 

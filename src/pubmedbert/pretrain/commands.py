@@ -35,13 +35,13 @@ def pretrain(
     log
         Where metrics go beside metrics.jsonl: tensorboard, wandb, or both with a comma between.
     """
+    from pubmedbert.pretrain.distributed import leave
     from pubmedbert.pretrain.loop import pretrain as run
     from pubmedbert.pretrain.recipe import load_recipe
 
     names = [name.strip() for name in log.split(",") if name.strip()]
     stopped_by = run(load_recipe(recipe, set_ or ()), shards, out, device=device, log=names)
-    if stopped_by:
-        raise SystemExit(128 + stopped_by)  # as a shell reports a process that a signal ended
+    leave(128 + stopped_by if stopped_by else 0)  # as a shell reports a process that a signal ended
 
 
 def evaluate(

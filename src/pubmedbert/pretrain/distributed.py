@@ -7,6 +7,7 @@ each rank adds up the gradients of its own, and one all-reduce of one buffer add
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from heapq import heapify, heapreplace
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from pubmedbert.errors import InputError
 from pubmedbert.progress import say
@@ -124,14 +127,37 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
     if count == 1:
         yield Ranks(device=place)
         return
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), count, place)
+        _meet("nccl" if device == "cuda" else "gloo", count)
+        here = Ranks(dist.get_rank(), count, place)
+        yield here
+        here.from_main(0)  # nobody leaves before all is written
     except RuntimeError as error:
-        if not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+        if not (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise
         cause = str(error).strip().splitlines()[0]
         raise InputError(
             f"another rank is gone; the same command goes on from the last checkpoint ({cause})"
         ) from error
     dist.destroy_process_group()  # not after an error: the other ranks would have to take part
+
+
+def leave(code: int) -> None:
+    """End this process with an exit code; alone and in order with 0, go on.
+
+    A rank ends at once: what its message threads still hold when the interpreter is taken down can abort the process
+    (PyTorch issue 190489), and torchrun would take a run that is complete for one that failed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    if code:
+        raise SystemExit(code)
+
+
+def _meet(backend: str, count: int) -> None:
+    """Find the other ranks of this attempt: after a restart the store still has the addresses of those that died."""
+    attempt = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-of-{count}"
+    store, rank, _ = next(rendezvous("env://"))
+    dist.init_process_group(backend, store=PrefixStore(attempt, store), rank=rank, world_size=count)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -85,15 +84,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(world: Path) -> Iterator[Service]:
-    before = Path.cwd()
-    os.chdir(world)
     names = [SERVED, "other", "tags", "classes"]
     options = [part for name in names for part in ("--model", name)]
-    try:
-        with serving(*options, "--index", world / "index", "--tagger", "tags") as running:
-            yield running
-    finally:
-        os.chdir(before)
+    with serving(*options, "--index", world / "index", "--tagger", "tags", cwd=world) as running:
+        yield running
 
 
 @pytest.fixture

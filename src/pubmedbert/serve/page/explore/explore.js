@@ -1,7 +1,7 @@
 // The explorer: what a model looks at in a sentence. The state is in the address, under exBERT's names.
 
 import { explored, linked } from "../api.js";
-import { element, parts } from "../dom.js";
+import { parts } from "../dom.js";
 import { Comparison } from "./comparison.js";
 import { Controls } from "./controls.js";
 import { CorpusCard } from "./corpus.js";
@@ -10,6 +10,7 @@ import { SentenceForm } from "./form.js";
 import { onKeys } from "./keys.js";
 import { MissingCard } from "./missing.js";
 import { Multiples } from "./multiples.js";
+import { Notices } from "./notices.js";
 import { OcclusionCard } from "./occlusion.js";
 import { Panel } from "./panel.js";
 import { PlaceCard } from "./place.js";
@@ -47,6 +48,7 @@ class Explorer {
     });
     this.occlusion = new OcclusionCard(this.part.occlusion);
     this.corpus = new CorpusCard(this.part.corpus);
+    this.notices = new Notices(this.part.notices);
     this.missing = new MissingCard(this.part.missing, this.part.status, () => {
       this.form.focus(); // the button goes
       this.#switch(this.known.default);
@@ -76,12 +78,13 @@ class Explorer {
     this.#await(null);
     for (const panel of [this.main, this.second]) panel.stop();
     if (this.other && this.state.sentence !== found.state.sentence) this.other.masks = [];
-    Object.assign(this, { state: found.state, notices: found.notices });
+    this.state = found.state;
+    this.notices.ofLink = found.notices;
     this.part.error.hidden = true;
     this.#method(this.method);
     this.form.fill(this.state, this.known, this.about);
     if (this.about) this.controls.fit(this.about.layers, this.about.heads);
-    this.#notify([]);
+    this.notices.show();
     if (found.missing) this.#miss(found.missing);
     else await this.compute();
   }
@@ -137,7 +140,7 @@ class Explorer {
         notices.push(`the sentence has ${this.main.tokens.length} word pieces; the pinned place, ${state.token}, is none`);
         state.token = null;
       }
-      this.#notify(notices);
+      this.notices.show(notices);
       if (this.main.tokens.every(({ special }) => special)) {
         this.#hide();
         this.part.status.textContent = "The sentence has no words: write some.";
@@ -279,7 +282,7 @@ class Explorer {
     this.#await(null);
     if (sentence !== state.sentence || second !== state.sentence_b) {
       Object.assign(state, { sentence, sentence_b: second, token: null, masks: [] });
-      this.notices = [];
+      this.notices.ofLink = [];
       history.pushState(null, "", path + this.query());
       if (this.other) this.other.masks = [];
     }
@@ -383,18 +386,9 @@ class Explorer {
     this.missing.show(missing, this.known.default);
   }
 
-  #notify(notices) {
-    const all = [...this.notices, ...notices];
-    this.part.notices.replaceChildren(...all.map((textContent) => element("li", { textContent: sentence(textContent) })));
-    this.part.notices.hidden = !all.length;
-  }
-
   // What is saved.
   #pictures() {
     const { state } = this, text = [state.sentence, state.sentence_b].filter(Boolean).join(" / ");
     return [pictured(this.main, state.model, text), ...(this.other && this.second.shown ? [pictured(this.second, this.other.model, text)] : [])];
   }
 }
-
-// A notice may begin with a parameter's name, which stays as it is.
-const sentence = (text) => (/^[a-z]+[A-Z=]/.test(text) ? `${text}.` : `${text[0].toUpperCase()}${text.slice(1)}.`);
