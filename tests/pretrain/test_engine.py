@@ -80,6 +80,17 @@ def test_positions_of_the_second_phase_are_learned_from_its_start(shards: Path, 
     assert len(set(masks)) == 2, "each phase is evaluated at its own length, and its losses compare among themselves"
 
 
+def test_a_run_can_start_at_word_frequencies(shards: Path, tmp_path: Path) -> None:
+    for objective_ in ("mlm", "electra"):
+        recipe = replace(SMALL, unigram_bias=True, objective=objective_, steps=1, evaluate_rows=64, initializer_range=1e-3)
+        pretrain(recipe, shards, tmp_path / objective_)
+        first = metrics(tmp_path / objective_)[0]
+        assert first["eval_loss"] == pytest.approx(first["unigram_loss"], abs=0.05), "but for one more of each piece"
+    pretrain(replace(SMALL, steps=1, evaluate_rows=64), shards, tmp_path / "plain")
+    first = metrics(tmp_path / "plain")[0]
+    assert first["eval_loss"] > first["unigram_loss"] + 0.5  # type: ignore[operator]
+
+
 def test_a_run_of_minutes_ends_with_its_budget_and_goes_on_by_recorded_seconds(shards: Path, tmp_path: Path) -> None:
     recipe = replace(SMALL, minutes=4 / 60, steps=1, checkpoint_every=1, evaluate_every=10_000)
     assert pretrain(recipe, shards, tmp_path / "run") == 0

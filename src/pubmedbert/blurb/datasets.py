@@ -268,7 +268,7 @@ def available(name: str, data: Path) -> str:
     """
     found = entry(name)
     folder = _folder(found, data)
-    missing = sorted({path for split in SPLITS for path in _files(found, folder, split) if not path.is_file()})
+    missing = sorted({path for split in SPLITS for path in _absent(found, folder, split)})
     if not missing:
         return ""
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -308,8 +308,13 @@ def lacking(name: str, data: Path) -> dict[Split, Path]:
     """
     found = entry(name)
     folder = _folder(found, data)
-    files = {split: [path for path in _files(found, folder, split) if not path.is_file()] for split in _HELD_OUT}
+    files = {split: _absent(found, folder, split) for split in _HELD_OUT}
     return {split: paths[0] for split, paths in files.items() if paths}
+
+
+def _absent(of: Entry, folder: Path, split: Split) -> list[Path]:
+    """The files of a split that are not there."""
+    return [path for path in _files(of, folder, split) if not path.is_file()]
 
 
 def counts(examples: Sequence[Example], of: Entry) -> int:

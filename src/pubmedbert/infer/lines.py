@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from select import select
-from typing import IO, Protocol, cast
+from typing import IO, Protocol, TypeVar, cast
 
 from pubmedbert.errors import InputError
 
 _LONGEST = 64 << 20  # bytes; a file without line ends must not fill the memory
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _READ = 1 << 16  # bytes read at a time
+
+_Item = TypeVar("_Item")
 
 
 class _Lines(Protocol):
@@ -55,11 +57,28 @@ def blocks(stream: IO[bytes], name: str, most: int) -> Iterator[list[tuple[int, 
         InputError: as `numbered`, after the block of the lines before.
     """
     arriving = _Arriving(stream)
-    block: list[tuple[int, str]] = []
-    try:
+
+    def lines() -> Iterator[tuple[int, str] | None]:
         for line in numbered(arriving, name):
-            block.append(line)
-            if len(block) == most or arriving.waits():
+            yield line
+            if arriving.waits():
+                yield None
+
+    return together(lines(), most)
+
+
+def together(items: Iterable[_Item | None], most: int) -> Iterator[list[_Item]]:
+    """Yield items so many at a time, fewer where a None stands between them.
+
+    Raises:
+        InputError: as `items` does, after the block of the items before.
+    """
+    block: list[_Item] = []
+    try:
+        for item in items:
+            if item is not None:
+                block.append(item)
+            if block and (item is None or len(block) == most):
                 yield block
                 block = []
     except InputError:

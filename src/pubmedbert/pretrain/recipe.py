@@ -63,6 +63,9 @@ class Recipe(Settings):
     """Learned positions of the model."""
     initializer_range: float = 0.02
     """Standard deviation of the initial weights."""
+    unigram_bias: bool = False
+    """Whether the head's bias starts at the logarithms of the pieces' shares of the text, not at 0: untrained, the
+    model then predicts as word frequencies do, which it would have to learn first. No part of a model with `init`."""
     length: int = 128
     """Longest row in word pieces, [CLS] and [SEP]s included."""
     phases: tuple[Phase, ...] = ()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
@@ -17,6 +18,7 @@ from pubmedbert.model import hf
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
+from pubmedbert.model.heads import VocabularyHead
 from pubmedbert.model.locate import locate
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
@@ -99,6 +101,8 @@ class Run:
         part = self.trainee
         first = part.objective.build(self.config)
         part.objective.initialise(first, self.recipe.seed)
+        if self.recipe.unigram_bias:
+            _start_at_unigram(first, self.unigram)
         weights = first.state_dict()
         if self.start_from:  # a pooler or next-sentence head may be new, or not be needed
             found = hf.load(self.start_from, need_vocabulary=True).state_dict()
@@ -161,6 +165,14 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
 def _peak() -> float:
     """What MFU is measured by; once for each process, since it takes a good part of a second."""
     return peak_flops(rounds=1)
+
+
+def _start_at_unigram(model: nn.Module, counts: Ints) -> None:
+    """Let vocabulary heads start as the unigram model: its log-probabilities, each piece counted once more."""
+    seen = torch.from_numpy(counts.astype(np.float64)) + 1  # [V]
+    for part in model.modules():
+        if isinstance(part, VocabularyHead):
+            part.bias.data.copy_((seen / seen.sum()).log())
 
 
 def _introduce(run: Run) -> None:

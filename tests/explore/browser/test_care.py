@@ -27,11 +27,8 @@ def violations(page: Page) -> list[str]:
     return [f"{one['id']}: {node['html'][:160]}" for one in found["violations"] for node in one["nodes"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1366, 390])
-def test_axe_finds_nothing(opened: Callable[..., Page], scheme: str, width: int) -> None:
-    page = opened(card_link(), color_scheme=scheme, viewport={"width": width, "height": 844})
-    assert violations(page) == []
+def show_everything(page: Page) -> None:
+    """Open every part of the page: the second picture, the small multiples, occlusion, the corpus."""
     page.get_by_role("button", name="Compare").click()
     drawn(page, "other")
     page.get_by_text("All layers and heads", exact=True).click()
@@ -39,6 +36,14 @@ def test_axe_finds_nothing(opened: Callable[..., Page], scheme: str, width: int)
     expect(page.locator(".occlusion tbody tr").first).to_be_visible()
     page.get_by_role("button", name="Find in the corpus").click()
     expect(page.locator(".found li").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1366, 390])
+def test_axe_finds_nothing(opened: Callable[..., Page], scheme: str, width: int) -> None:
+    page = opened(card_link(), color_scheme=scheme, viewport={"width": width, "height": 844})
+    assert violations(page) == []
+    show_everything(page)
     token(page, "left", 4).focus()
     assert violations(page) == []
 
@@ -57,13 +62,7 @@ def test_axe_finds_nothing_elsewhere(opened: Callable[..., Page], scheme: str) -
 
 def test_a_phone_does_not_scroll_sideways(opened: Callable[..., Page]) -> None:
     page = opened(card_link(), viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    page.get_by_role("button", name="Compare").click()
-    drawn(page, "other")
-    page.get_by_text("All layers and heads", exact=True).click()
-    page.get_by_text("Occlusion", exact=True).click()
-    expect(page.locator(".occlusion tbody tr").first).to_be_visible()
-    page.get_by_role("button", name="Find in the corpus").click()
-    expect(page.locator(".found li").first).to_be_visible()
+    show_everything(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     place = token(page, "left", 4)
     place.tap()

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
-from pubmedbert.infer.lines import blocks, numbered
+from pubmedbert.infer.lines import blocks, numbered, together
 
 if TYPE_CHECKING:
     from pubmedbert.infer.labels.predict import Predictor
@@ -89,20 +89,7 @@ def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = Non
         raise InputError(f"{name} holds words, but this model classifies texts; give it .txt or .jsonl")
     else:
         inputs = _sentences(numbered(stream, name), name)
-    block: list[Input] = []
-    try:
-        for given in inputs:
-            if given is not None:
-                block.append(given)
-            if block and (given is None or len(block) == CHUNK):
-                yield block
-                block = []
-    except InputError:
-        if block:
-            yield block
-        raise
-    if block:
-        yield block
+    return together(inputs, CHUNK)
 
 
 def _lines(

@@ -1,0 +1,54 @@
+"""The benchmark of less compute, scaled down."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import torch
+from benchmarks.run_mlm import batches
+
+from pubmedbert.pretrain.feed import feed
+from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.shards.read import open_shards
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path, tmp_path: Path) -> None:
+    page, work = tmp_path / "docs" / "benchmarks.md", tmp_path / "work"
+    page.parent.mkdir()
+    command = [sys.executable, "-m", "benchmarks.budget", "--shards", str(shards), "--work", str(work)]
+    command += ["--minutes", "0.1", "--quick", "--out", str(page)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    text = page.read_text()
+    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.0005, 32 rows, dropout 0.1 | "):
+        assert part in text, part
+    result = json.loads((work / "loop.json").read_text())
+    assert result["points"][-1][0] >= 6
+    assert result["loss"] == result["points"][-1][1] < result["points"][0][1] - 0.5, "it learns"
+    picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()  # noqa: S314  our own
+    assert len(list(picture.iter("{http://www.w3.org/2000/svg}polyline"))) >= 4
+    again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "after" not in again.stderr
+    assert page.read_text() == text
+
+
+def test_blocks_are_full_and_masked_as_ours_are(shards: Path) -> None:
+    train = feed(open_shards(shards), "train", Recipe(size="tiny", length=32))
+    made = batches(train, 32, 8)
+    for _ in range(5):
+        batch = next(made)
+        assert batch["input_ids"].shape == batch["labels"].shape == (8, 32)
+        assert bool((batch["input_ids"][:, 0] == train.special.cls).all())
+        assert bool((batch["input_ids"][:, -1] == train.special.sep).all())
+        share = (batch["labels"] >= 0).double().mean()
+        assert 0.08 < float(share) < 0.25
+        whole = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"])[:, 1:-1].numpy()
+        stream = train.split.tokens
+        for row in whole:
+            assert any(np.array_equal(row, stream[at : at + 30]) for at in range(0, len(stream) - 30, 30))
