@@ -3,8 +3,8 @@
     pubmedbert shards ... --out SHARDS
     python -m benchmarks.budget --shards SHARDS --work RESULTS --out docs/benchmarks.md
 
-The loop of benchmarks/run_mlm.py trains for `--minutes` after its learning rate, batch and dropout were tuned in runs of a
-sixth of that. Ours trains for the sixth: the recipe `mini`, each change to it alone, and all that pay together
+The loop of benchmarks/run_mlm.py trains for `--minutes` after its learning rate, batch and dropout were tuned in runs
+of a sixth of that. Ours trains for the sixth: the recipe `mini`, each change to it alone, and all that pay together
 (`mini-fast`). Held-out loss under the same frozen masks. Every run is a process of its own; what is finished is kept in
 `--work`, so that the same command goes on after a stop. `--quick` does everything once, tiny, in seconds.
 """
@@ -15,7 +15,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ def page(given: argparse.Namespace) -> Iterator[str]:
     short = given.minutes / FASTER
     tried = dict(list(LOOP.items())[:2]) if given.quick else LOOP
     common = {"size": size, "length": length, "rows": rows}
-    tuned = {name: loop(given, f"loop {name}", common | {"minutes": short, "settings": one}) for name, one in tried.items()}
+    tuned = {
+        name: loop(given, f"loop {name}", common | {"minutes": short, "settings": one}) for name, one in tried.items()
+    }
     best = min(tuned, key=lambda name: tuned[name]["loss"])
     target = loop(given, "loop", common | {"minutes": given.minutes, "settings": tried[best]})
     scaled = [f"size={size}", f"length={length}", f"evaluate_rows={rows}", f"minutes={short}"]
@@ -109,7 +111,7 @@ def recipe(given: argparse.Namespace, name: str, named: str, settings: list[str]
     return kept(given.work, name, run)
 
 
-def kept(work: Path, name: str, run: Any) -> dict[str, Any]:
+def kept(work: Path, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A result, from before or made now."""
     path = work / f"{name}.json"
     if not path.exists():
@@ -134,10 +136,10 @@ def told(
     yield ""
     yield (
         f"{place()}. A run_mlm-style loop (transformers, AdamW, full blocks, whole words masked; {best}, the best of "
-        f"{len(tuned)} settings tried for {given.minutes / FASTER:g} minutes each) reaches a held-out loss of {bar:.4f} in "
-        f"{target['points'][-1][0] / 60:.1f} minutes and {target['tokens']:,} word pieces: {unigram - bar:.2f} nats below "
-        f"word frequencies alone ({unigram:.4f}). Ours has {given.minutes / FASTER:g} minutes. Same shape, vocabulary, texts "
-        "and frozen masks; every model is a plain BERT."
+        f"{len(tuned)} settings tried for {given.minutes / FASTER:g} minutes each) reaches a held-out loss of "
+        f"{bar:.4f} in {target['points'][-1][0] / 60:.1f} minutes and {target['tokens']:,} word pieces: "
+        f"{unigram - bar:.2f} nats below word frequencies alone ({unigram:.4f}). Ours has {given.minutes / FASTER:g} "
+        "minutes. Same shape, vocabulary, texts and frozen masks; every model is a plain BERT."
     )
     yield ""
     yield "| recipe | held-out loss | against the loop | steps | word pieces |"

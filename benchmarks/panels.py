@@ -26,7 +26,9 @@ def panels(target: dict[str, Any], ours: dict[str, Any], unigram: float) -> str:
         picture = curves.chart(title, "minutes", "held-out loss", lines, levels)
         x, y = number % ACROSS * WIDTH, number // ACROSS * (HEIGHT + TITLE)
         inside = picture.replace("<svg ", f'<svg x="{x}" y="{y + TITLE}" width="{WIDTH}" height="{HEIGHT}" ', 1)
-        parts.append(f'<text x="{x + WIDTH / 2}" y="{y + 18}" text-anchor="middle" fill="var(--ink)">{title}</text>{inside}')
+        parts.append(
+            f'<text x="{x + WIDTH / 2}" y="{y + 18}" text-anchor="middle" fill="var(--ink)">{title}</text>{inside}'
+        )
     high = -(-len(drawn) // ACROSS) * (HEIGHT + TITLE)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {ACROSS * WIDTH} {high}">'

@@ -1,8 +1,8 @@
 """What transformers' run_mlm does, for benchmarks/budget.py: BertForMaskedLM, AdamW and a schedule, on full blocks.
 
-Blocks are texts put end to end and cut, as run_mlm's group_texts makes them: no place is padding. Whole words are masked,
-as in the evaluation. The clock is friendly to the loop: reading and masking are not on it, only forward, backward,
-clipping and the optimizer's step.
+Blocks are texts put end to end and cut, as run_mlm's group_texts makes them: no place is padding. Whole words are
+masked, as in the evaluation. The clock is friendly to the loop: reading and masking are not on it, only forward,
+backward, clipping and the optimizer's step.
 """
 
 from __future__ import annotations

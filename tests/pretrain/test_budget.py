@@ -31,7 +31,7 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     result = json.loads((work / "loop.json").read_text())
     assert result["points"][-1][0] >= 6
     assert result["loss"] == result["points"][-1][1] < result["points"][0][1] - 0.5, "it learns"
-    picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()  # noqa: S314  our own
+    picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()
     assert len(list(picture.iter("{http://www.w3.org/2000/svg}polyline"))) >= 4
     again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert "after" not in again.stderr

@@ -82,7 +82,9 @@ def test_positions_of_the_second_phase_are_learned_from_its_start(shards: Path, 
 
 def test_a_run_can_start_at_word_frequencies(shards: Path, tmp_path: Path) -> None:
     for objective_ in ("mlm", "electra"):
-        recipe = replace(SMALL, unigram_bias=True, objective=objective_, steps=1, evaluate_rows=64, initializer_range=1e-3)
+        recipe = replace(
+            SMALL, unigram_bias=True, objective=objective_, steps=1, evaluate_rows=64, initializer_range=1e-3
+        )
         pretrain(recipe, shards, tmp_path / objective_)
         first = metrics(tmp_path / objective_)[0]
         assert first["eval_loss"] == pytest.approx(first["unigram_loss"], abs=0.05), "but for one more of each piece"
