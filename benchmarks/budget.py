@@ -35,6 +35,7 @@ CHANGES = {
     "lr 2e-3": ["lr=2e-3"],
     "bf16": ["precision=bf16"],
     "Muon": ["optimizer=muon", "lr=2e-3"],
+    "rows 16": ["rows=16"],
     "rows 8 to 48": ["rows_start=8", "rows=48", "ramp=0.5"],
     "masked share 30% to 15%": ["mask_share=0.3", "mask_share_end=0.15"],
     "100% [MASK]": ["as_mask=1.0", "as_random=0.0"],

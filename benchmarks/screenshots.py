@@ -55,10 +55,6 @@ def as_documented(work: Path, documents: int | None = None) -> Iterator[str]:
     Yields:
         The address of the service, which ends with the block.
     """
-    from pubmedbert.sample.generate import generate
-
-    (work / "pubmed").mkdir()
-    generate(work / "pubmed")
     (block,) = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     if documents is not None:
         block = re.sub(r"--limit \d+", f"--limit {documents}", block)

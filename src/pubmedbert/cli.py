@@ -17,6 +17,7 @@ from pubmedbert.model.config import ModelError
 # here import nothing heavy at the top, so that --help answers at once.
 COMMANDS: dict[str, tuple[str, str] | dict[str, tuple[str, str]]] = {
     "quickstart": ("pubmedbert.sample.quickstart:quickstart", "The whole chain on a built-in sample, in minutes."),
+    "sample": ("pubmedbert.sample.command:sample", "Write a generated sample of PubMed's files."),
     "fill-mask": ("pubmedbert.infer.masks.commands:fill_mask", "Fill the [MASK] in a text."),
     "serve": ("pubmedbert.serve.command:serve", "Serve models over HTTP, with a page."),
     "finetune": (

@@ -39,7 +39,7 @@ def test_registry() -> None:
 def test_missing_files(tmp_path: Path, name: str) -> None:
     sentence = available(name, tmp_path)
     assert f"{tmp_path / entry(name).folder}" in sentence
-    assert ": fetch " in sentence
+    assert ": to put there, fetch " in sentence
     with pytest.raises(InputError) as caught:
         open_dataset(name, tmp_path)
     assert str(caught.value) == sentence
@@ -88,6 +88,8 @@ def test_real_counts(real_data: Path, name: str) -> None:
         examples = data.read(split)
         wanted = DEV_DEVIATES.get(name, found.dev) if split == "dev" else found.published(split)
         assert counts(examples, found) == wanted
+        assert data.remark(split, examples) == ""
+        assert data.remark(split, examples[:1]).startswith(f"{split} holds ")
         assert len({example.id for example in examples}) == len(examples)
         if found.task in ("relation", "classification", "pairs"):
             assert {example.label for example in examples if isinstance(example, Labelled)} <= set(data.labels)
@@ -95,7 +97,7 @@ def test_real_counts(real_data: Path, name: str) -> None:
 
 @pytest.mark.parametrize(("split", "words", "documents"), [("dev", 87_308, 960), ("test", 16_364, 191)])
 def test_real_pico(real_data: Path, split: Split, words: int, documents: int) -> None:
-    assert "EBM-PICO/train.tsv: fetch the EBM-NLP corpus" in available("ebm-pico", real_data)
+    assert "EBM-PICO/train.tsv: to put there, fetch the EBM-NLP corpus" in available("ebm-pico", real_data)
     examples = read_conll(real_data / "blurb" / "EBM-PICO" / f"{split}.tsv", spans=False)
     assert counts(examples, entry("ebm-pico")) == words
     assert len({example.document for example in examples}) == documents

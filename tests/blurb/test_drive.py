@@ -42,7 +42,7 @@ def test_blurb_runs_what_is_there_and_says_what_is_missing(report: Path) -> None
     written = json.loads((report / "report.json").read_text())
     assert {name for name in NAMES if (report / name).is_dir()} == {"ncbi-disease", "gad", "biosses"}
     text = json.dumps(written)
-    assert "EBM-PICO/dev.tsv and 2 more" in text
+    assert "EBM-PICO/dev.tsv, test.tsv, train.tsv" in text
     page = (report / "report.md").read_text()
     assert "no BLURB score" in page or "BLURB score" in page
     assert "conlleval" in page
@@ -100,7 +100,7 @@ def test_data_that_cannot_be_had_is_refused_with_what_to_fetch(
 ) -> None:
     run = ["finetune", "--model", tiny, "--data", blurb_data, "--out", tmp_path / "run", "--dataset"]
     said = refused(*run, "ebm-pico")
-    assert "EBM-PICO/dev.tsv and 2 more" in said
+    assert "EBM-PICO/dev.tsv, test.tsv, train.tsv" in said
     assert "fetch" in said
     assert not (tmp_path / "run").exists()
     assert "none of bc5-chem, " in refused(*run, "bc6")

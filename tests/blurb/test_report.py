@@ -7,7 +7,7 @@ import re
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
@@ -260,3 +260,16 @@ def test_damaged_predictions(tmp_path: Path, line: str) -> None:
     path.write_text('{"id": "a", "prediction": "b"}\n' + line + "\n")
     with pytest.raises(InputError, match=r'test\.jsonl, line 2: a JSON object with "id" and "prediction"'):
         write_report(tmp_path, {})
+
+
+def test_what_does_not_compare_is_said_beside_the_score(tmp_path: Path) -> None:
+    fallen = {"seed": 0, "dev": 0.5, "test": 1.0, "restarts": 2, "seconds": 1.0, "best_epoch": 1, "collapsed": True}
+    write_result(tmp_path, "gad", [70.0], seeds=[fallen], comparable=False)
+    write_result(tmp_path, "biosses", [70.0])
+    report = write_report(tmp_path, {})
+    caveat = "100.00 (1 of 1 seeds collapsed; other data than published)"
+    assert caveat in (tmp_path / "report.html").read_text()
+    assert caveat in (tmp_path / "report.md").read_text()
+    assert "BLURB score: 11 of 13 data sets are missing" in Page((tmp_path / "report.html").read_text()).text
+    datasets = cast("dict[str, dict[str, object]]", report["datasets"])
+    assert [(one["collapsed"], one["comparable"]) for one in datasets.values()] == [(1, False), (0, True)]

@@ -105,7 +105,7 @@ def test_rows(tmp_path: Path) -> None:
         first, second = read_rows(write(tmp_path / "mine.gz", text), form)
         assert first.text("text").replace("\nthree", "") == 'one, "two"'
         assert (second.cells, second.cell("label")) == ({"text": "four", "label": "y"}, "y")
-        with pytest.raises(InputError, match=r"line \d: there is no column \"id\", only text, label"):
+        with pytest.raises(InputError, match=r"line \d: it has no column \"id\", only text, label"):
             second.text("id")
     (row,) = read_rows(write(tmp_path / "bare.tsv", "7\ta\n"), "tsv", ("id", "text"))
     assert row.cells == {"id": "7", "text": "a"}

@@ -155,7 +155,7 @@ def test_changed_data_are_another_run(own: Path, tiny: Path, tmp_path: Path) -> 
         finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
     train = tmp_path / "train.conll"
     train.write_text(train.read_text() + "\nthe\tO\n")
-    with pytest.raises(InputError, match="was made with train ="):
+    with pytest.raises(InputError, match="was made with other examples in train"):
         finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
 
 

@@ -47,6 +47,8 @@ class Entry:
     negative: str | None = None
     deviations: tuple[str, ...] = ()
     """How our reading differs from the published counts and files."""
+    dev_here: int | None = None
+    """What the dev set of the files holds, where that is not what the paper counts."""
 
     def published(self, split: Split) -> int:
         """The size of a split in the paper."""
@@ -81,6 +83,7 @@ _ENTRIES = (
         test=4_424,
         source=_MTL.format("BC5CDR-disease-IOB"),
         deviations=("dev holds 4,246 mentions where the paper counts 4,244.",),
+        dev_here=4_246,
     ),
     _NER(
         name="ncbi-disease",
@@ -127,6 +130,7 @@ _ENTRIES = (
         source=f"the EBM-NLP corpus (github.com/bepnye/EBM-NLP, ebm_nlp_2_00.tar.gz) through the scripts {_RELEASE}, "
         "as word, tab, I-PAR, I-INT, I-OUT or O",
         deviations=("dev holds 87,308 labelled words where the paper counts 85,321.",),
+        dev_here=87_308,
     ),
     _RELATION(
         name="chemprot",
@@ -253,6 +257,7 @@ def open_dataset(name: str, data: Path, style: str = "dummies") -> Dataset:
         read=lambda split: _read(found, folder, split, shown),
         negative=found.negative,
         notes=found.deviations,
+        remark=partial(_remark, found),
     )
 
 
@@ -271,8 +276,8 @@ def available(name: str, data: Path) -> str:
     missing = sorted({path for split in SPLITS for path in _absent(found, folder, split)})
     if not missing:
         return ""
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return f"{found.title} lacks {missing[0]}{more}: fetch {found.source}, and put it there"
+    named = "".join(f", {path.relative_to(folder)}" for path in missing[1:])
+    return f"{found.title} lacks {missing[0]}{named}: to put there, fetch {found.source}"
 
 
 def held_out(name: str, data: Path) -> list[str]:
@@ -326,6 +331,17 @@ def counts(examples: Sequence[Example], of: Entry) -> int:
     return len(examples)
 
 
+def _remark(of: Entry, split: Split, examples: Sequence[Example]) -> str:
+    """That a split is not of the published size."""
+    held, published = counts(examples, of), of.published(split)
+    if held == published or (split == "dev" and held == of.dev_here):
+        return ""
+    return (
+        f"{split} holds {held:,} {of.unit} where the published one holds {published:,}: "
+        "scores do not compare with published ones."
+    )
+
+
 def entry(name: str) -> Entry:
     """The data set of that name.
 
@@ -352,7 +368,8 @@ def _files(of: Entry, folder: Path, split: Split) -> list[Path]:
         return questions.pubmedqa_files(folder, split)
     path = folder / f"{split}.tsv"
     devel = folder / "devel.tsv"
-    return [devel if split == "dev" and not path.exists() and devel.exists() else path]
+    either = devel.exists() or "devel.tsv" in of.source
+    return [devel if split == "dev" and not path.exists() and either else path]
 
 
 def _read(of: Entry, folder: Path, split: Split, style: Style) -> Sequence[Example]:

@@ -9,7 +9,7 @@ from html import escape
 from pubmedbert.blurb import plot
 from pubmedbert.blurb.published import published
 from pubmedbert.blurb.results import Result, Seed, Summary, task_type
-from pubmedbert.blurb.score import TITLES
+from pubmedbert.blurb.score import DATASETS, TITLES
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -38,6 +38,7 @@ td.number, th.number {{ text-align: right; white-space: nowrap; }}
   min-width: 0; }}
 .card p {{ margin: .25rem 0 .5rem; font-size: .875rem; }}
 .card ul {{ margin: .25rem 0; padding-left: 1.1rem; font-size: .875rem; }}
+.caveat {{ font-weight: 600; color: var(--theirs); }}
 details {{ font-size: .875rem; margin-top: .4rem; }} summary {{ cursor: pointer; color: var(--soft); }}
 pre {{ overflow-x: auto; margin: .5rem 0; }}
 {style}</style></head><body>
@@ -49,8 +50,9 @@ pre {{ overflow-x: auto; margin: .5rem 0; }}
 
 METHOD = (
     "Numbers are percent, correlations times 100. Mean ± standard deviation (n - 1) is over seeds; one seed has no "
-    "deviation. Everything was chosen on the dev sets; test labels were read only to score. The deviation of a task "
-    "type and of the BLURB score is that of one seed drawn for every data set by itself."
+    "deviation. What was chosen was chosen on the dev sets, but where the recipe says select = last: there the last "
+    "epoch is kept. Test labels were read only to score. The deviation of a task type and of the BLURB score is that "
+    "of one seed drawn for every data set by itself."
 )
 """What holds for all numbers of a report."""
 
@@ -67,7 +69,7 @@ def overview(results: Sequence[Result]) -> list[tuple[str, ...]]:
             result.title,
             task_type(result.dataset) or result.task,
             result.metric.title,
-            str(result.test or "-"),
+            f"{result.test or '-'}{f' ({result.caveat})' if result.caveat else ''}",
             str(len(result.seeds)),
             str(result.dev),
             f"{theirs[result.dataset]:.2f}" if result.dataset in theirs else "-",
@@ -93,8 +95,9 @@ def page(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> str:
     facts = [(str(score), task) for task, score in summary.tasks.items()]
-    if summary.blurb is not None:
-        facts.insert(0, (str(summary.blurb), "BLURB score"))
+    absent = sum(name in summary.missing for name in DATASETS)
+    none = ("none", f"BLURB score: {absent} of {len(DATASETS)} data sets are missing")
+    facts.insert(0, none if summary.blurb is None else (str(summary.blurb), "BLURB score"))
     items = "".join(f"<li><b>{value}</b><span>{escape(name)}</span></li>" for value, name in facts)
     return f'<ul class="facts">{items}</ul>'
 
@@ -109,18 +112,19 @@ def _missing(summary: Summary) -> str:
 def _card(result: Result) -> str:
     counts = ", ".join(f"{split} {count}" for split, count in result.counts.items())
     notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    caveat = f'<p class="caveat">{escape(result.caveat)}</p>' if result.caveat else ""
     if result.test is None:
         picture = f'<p class="soft">The test set was not scored; dev: {result.dev}.</p>'
     else:
         picture = plot.plot(result, published())
     seeds = _table(
-        ("seed", "dev", "test", "best epoch", "restarts", "seconds"), [_seed(s) for s in result.seeds], numbers=0
+        ("seed", "dev", "test", "epoch kept", "restarts", "seconds"), [_seed(s) for s in result.seeds], numbers=0
     )
     recipe = escape(json.dumps(result.recipe, indent=2, ensure_ascii=False))
     return (
         f'<section class="card"><h3>{escape(result.title)} '
         f"<small>{escape(result.metric.title)}</small></h3>"
-        f'<p class="soft">{escape(result.definition)} Examples: {escape(counts)}.</p>{picture}'
+        f'<p class="soft">{escape(result.definition)} Examples: {escape(counts)}.</p>{caveat}{picture}'
         f"{f'<ul>{notes}</ul>' if notes else ''}"
         f"<details><summary>every seed</summary>{seeds}</details>"
         f"<details><summary>recipe</summary><pre>{recipe}</pre></details></section>"

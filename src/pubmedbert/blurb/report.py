@@ -65,6 +65,8 @@ def _dataset(result: Result) -> dict[str, object]:
         "best_seed": result.best.seed,
         "counts": result.counts,
         "notes": list(result.notes),
+        "comparable": result.comparable,
+        "collapsed": sum(seed.collapsed for seed in result.seeds),
         "recipe": result.recipe,
         "published": {row.name: row.scores[result.dataset] for row in published() if result.dataset in row.scores},
     }

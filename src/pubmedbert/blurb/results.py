@@ -60,6 +60,15 @@ class Result:
     """Examples in each split."""
     notes: tuple[str, ...]
     seeds: tuple[Seed, ...]
+    comparable: bool
+    """Whether its data are those that published scores are of."""
+
+    @property
+    def caveat(self) -> str:
+        """What a reader must know before its scores are compared; "" where there is nothing."""
+        fallen = sum(seed.collapsed for seed in self.seeds)
+        said = [f"{fallen} of {len(self.seeds)} seeds collapsed"] if fallen else []
+        return "; ".join(said if self.comparable else [*said, "other data than published"])
 
     @property
     def title(self) -> str:
@@ -188,6 +197,7 @@ def _read(path: Path) -> Result:
         counts=_object(path, values, "counts"),
         notes=tuple(notes),
         seeds=runs,
+        comparable=bool(values.get("comparable", True)),
     )
 
 

@@ -68,7 +68,7 @@ def open_bytes(path: Path, advance: Callable[[int], object] | None = None) -> It
         with path.open("rb") as file:
             magic = file.read(2)
             if not magic:
-                raise InputError(f"{path} is empty: download it again")
+                raise InputError(f"{path} is empty: if it was downloaded, download it again")
             file.seek(0)
             raw = io.BufferedReader(_Counted(file, advance), 1 << 17) if advance else file
             yield igzip.IGzipFile(fileobj=raw, mode="rb") if magic == _GZIP_MAGIC else raw

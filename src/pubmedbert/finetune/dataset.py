@@ -61,6 +61,8 @@ class Dataset:
     """The class that is no relation: it is predicted, and left out of the F1."""
     notes: tuple[str, ...] = ()
     """How its files deviate from what was published."""
+    remark: Callable[[Split, Sequence[Example]], str] = lambda _split, _examples: ""
+    """Why scores on a split do not compare with published ones; "" where they do, or nothing was published."""
 
 
 def fingerprint(examples: Sequence[Example]) -> str:

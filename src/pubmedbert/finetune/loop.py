@@ -144,6 +144,8 @@ def _attempt(ready: Setup, seed: int, restart: int, report: Report, folder: Path
     at = Progress() if folder is None else checkpoint.load(folder, model, optimizer.adam)
     best = at.best or _weights(model)
     saved = at.seconds
+    if at.epoch:
+        report(f"seed {seed}: goes on after epoch {at.epoch}/{recipe.epochs}", at.epoch)
     while at.epoch < recipe.epochs:
         started = time.perf_counter()
         loss = train_epoch(ready, model, optimizer, drawn, at.epoch)

@@ -58,7 +58,7 @@ class Row:
             InputError: there is no such column.
         """
         if column not in self.cells:
-            raise InputError(f'{self.where}: there is no column "{column}", only {", ".join(map(str, self.cells))}')
+            raise InputError(f'{self.where}: it has no column "{column}", only {", ".join(map(str, self.cells))}')
         return self.cells[column]
 
 
@@ -249,7 +249,8 @@ def _objects(path: Path) -> Iterator[Row]:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}: not JSON ({error}): every line must be one JSON object") from error
+            reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+            raise InputError(f"{where}: not JSON ({reason}): every line must be one JSON object") from error
         if not isinstance(value, dict):
             raise InputError(f"{where}: a JSON object is wanted, not {type(value).__name__}")
         yield Row(where, value)

@@ -17,12 +17,13 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, locked, read_json, sha256, write_json, write_text
 from pubmedbert.finetune import loop
 from pubmedbert.finetune.data import Encoded
-from pubmedbert.finetune.dataset import Dataset, Example, Labelled, fingerprint
+from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Tagged, fingerprint
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.score import NOTE, RESULT, score_run
 from pubmedbert.finetune.search import search
 from pubmedbert.finetune.stability import Answer
 from pubmedbert.finetune.workers import each_seed
+from pubmedbert.infer.labels.words import way
 from pubmedbert.model.tuned import Tuned
 from pubmedbert.model.tuned_hf import load_tuned, save_tuned
 from pubmedbert.progress import say
@@ -78,6 +79,8 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
         ModelError: the model can't be loaded.
     """
     dataset = job.open()
+    for note in dataset.notes:
+        say(f"{dataset.name}: {note}")
     with locked(folder, busy=f"another process is fine-tuning in {folder}; wait for it or choose another --out"):
         settings = claim(job, dataset, folder)
         if job.search:
@@ -145,6 +148,8 @@ def _difference(key: str, before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         key = next(name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name))
         before, now = before.get(key), now.get(key)
+    if key in ("train", "dev"):
+        return f"other examples in {key}"
     return f"{key} = {before!r}, now it is {now!r}"
 
 
@@ -186,6 +191,8 @@ def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
     recipe = ready.recipe
     extra = {"task": ready.dataset.task, "dataset": ready.dataset.name, "long": recipe.long, "style": recipe.style}
     texts = 2 if any(isinstance(example, Labelled) and example.text_b is not None for example in ready.dev) else 1
+    if ready.head.level == "tokens":
+        extra["words"] = way(example.words for example in ready.dev if isinstance(example, Tagged))
     save_tuned(fitted.model, folder, extra | {"max_length": recipe.max_length, "texts": texts})
     vocabulary.write_files(ready.tokenizer.pieces, folder)
     config = folder / "tokenizer_config.json"

@@ -11,7 +11,7 @@ from typing import Any
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, write_json
 from pubmedbert.finetune import data, metrics
-from pubmedbert.finetune.dataset import Dataset, Example, Labelled, fingerprint, hidden
+from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Split, fingerprint, hidden
 from pubmedbert.finetune.stability import Answer
 
 RESULT = "result.json"
@@ -37,11 +37,12 @@ def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: 
     """
     notes: list[dict[str, Any]] = [read_json(folder / f"seed-{seed}" / NOTE) for seed in range(seeds)]
     entries: list[dict[str, Any]] = [{key: note[key] for key in _OF_A_SEED} for note in notes]
-    counts = {split: len(dataset.read(split)) for split in ("train", "dev")}
-    remarks = list(dataset.notes)
+    splits: list[Split] = ["train", "dev", "test"] if test else ["train", "dev"]
+    read = {split: dataset.read(split) for split in splits}
+    strange = [remark for split, examples in read.items() if (remark := dataset.remark(split, examples))]
+    remarks = [*dataset.notes, *strange]
     if test:
-        gold = dataset.read("test")
-        counts["test"] = len(gold)
+        gold = read["test"]
         remarks += _unlearned(gold, dataset)
         for entry, note in zip(entries, notes, strict=True):
             path = folder / f"seed-{entry['seed']}" / "test.jsonl"
@@ -54,8 +55,9 @@ def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: 
         "title": metric.title,
         "definition": metric.definition,
         **about,
-        "counts": counts,
+        "counts": {split: len(examples) for split, examples in read.items()},
         "notes": remarks,
+        "comparable": not strange,
         "seeds": entries,
         "dev": _summary([entry["dev"] for entry in entries]),
     }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelError
-from pubmedbert.progress import progress
+from pubmedbert.progress import Advance, progress, say
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
@@ -36,7 +36,7 @@ def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
         if job.workers == 1:
             from pubmedbert.finetune.run import train_seeds
 
-            train_seeds(job, seeds, folder, lambda note, gained: advance(gained, note))
+            train_seeds(job, seeds, folder, lambda note, gained: _tell(advance, note, gained))
             return
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
         waiting: Queue[int | None] = context.Queue()
@@ -51,11 +51,18 @@ def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
             worker.start()
         try:
             for note, gained in _until_done(workers, notes):
-                advance(gained, note)
+                _tell(advance, note, gained)
         finally:
             for worker in workers:
                 worker.terminate()
                 worker.join()
+
+
+def _tell(advance: Advance, note: str, gained: int) -> None:
+    """Show progress; what is not merely another epoch is said in any case."""
+    if gained != 1:
+        say(note)
+    advance(gained, note)
 
 
 def _until_done(workers: list[BaseProcess], notes: Queue[tuple[str, int | None]]) -> Iterator[tuple[str, int]]:

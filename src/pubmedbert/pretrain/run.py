@@ -20,7 +20,7 @@ from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
 from pubmedbert.model.heads import VocabularyHead
 from pubmedbert.model.locate import locate
-from pubmedbert.model.runtime import prepare_torch
+from pubmedbert.model.runtime import bf16_gain, prepare_torch
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.checkpoint import Progress, Trainee
@@ -35,6 +35,9 @@ from pubmedbert.pretrain.schedule import Moment, complete, moment, position
 from pubmedbert.shards.read import Shards
 from pubmedbert.shards.samples import Ints, Pack
 from pubmedbert.vocab.folder import dump, load
+
+_WORTHWHILE = 1.3
+"""A user is told of bfloat16 if it multiplies so many times as fast."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,8 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
         run.peak = _peak()
+        if recipe.precision == "auto" and (gain := _gain()) > _WORTHWHILE:
+            ranks.say(f"this processor multiplies {gain:.1f} times as fast in bfloat16: see precision=bf16 in the docs")
     return run
 
 
@@ -165,6 +170,12 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
 def _peak() -> float:
     """What MFU is measured by; once for each process, since it takes a good part of a second."""
     return peak_flops(rounds=1)
+
+
+@cache
+def _gain() -> float:
+    """How much faster bfloat16 is here; once for each process."""
+    return bf16_gain(rounds=1)
 
 
 def _start_at_unigram(model: nn.Module, counts: Ints) -> None:

@@ -187,7 +187,10 @@ def _served(asked: str, models: Sequence[ServedModel]) -> ServedModel | None:
 
 
 def _missing(asked: str, default: ServedModel) -> explorer_schemas.Missing:
-    sentence = f"The model {asked} is not served here; start a service of it by the command, or look at {default.name}."
+    sentence = (
+        f"The model {asked} is not served here; start a service of it by the command, or look at {default.name}. Where "
+        f"the hub is out of reach, a folder with its files will do: --model {asked.rpartition('/')[2]}=FOLDER."
+    )
     option = f"--model={asked}" if asked.startswith("-") else asked
     command = ["pubmedbert", "serve", *(["--model"] if option == asked else []), option]
     return explorer_schemas.Missing(sentence=sentence, command=shlex.join(command))

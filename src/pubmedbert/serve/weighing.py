@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,9 +118,10 @@ class Weigher:
         words = row.words().values()
         work = length * (1 + (len(words) if parameters["words"] else sum(map(len, words))))
         if work > self._limits.work:
+            shorter = "a shorter text" if parameters["words"] else "a shorter text, or hide whole words"
             sentence = (
                 f"to hide each part of this text in turn is {work:,} word pieces of work, and this service does at "
-                f"most {self._limits.work:,}; send a shorter text, or hide whole words"
+                f"most {self._limits.work:,}, about {isqrt(self._limits.work)} words; send {shorter}"
             )
             raise RefusalError(400, sentence)
         return work

@@ -112,7 +112,7 @@ def opened(browser: Browser, service: Service) -> Iterator[Callable[..., Page]]:
     yield open_page
     for context in contexts:
         context.close()
-    assert [line for line in noise if "status of" not in line] == []  # what the browser says of any refusal
+    assert [line for line in noise if "Failed to load resource" not in line] == []  # said of any refusal
 
 
 def picture(page: Page, panel: str = "main") -> Locator:

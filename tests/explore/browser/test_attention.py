@@ -310,7 +310,31 @@ def test_the_focus_is_not_lost(opened: Callable[..., Page]) -> None:
     expect(token(page, "right", NSCLC)).to_be_focused()
     page = opened(card_link(model="acme/bert"), ready=False)
     page.get_by_role("button", name=f"Show it with {NAME}").press("Enter")
-    expect(page.get_by_label("Sentence", exact=True)).to_be_focused()
+    expect(token(page, "right", NSCLC)).to_be_focused()
+    page.keyboard.press("m")
+    expect(token(page, "right", NSCLC)).to_have_text("[MASK]")
+    expect(page.get_by_label("Sentence", exact=True)).to_have_value(SENTENCE)
+
+
+def test_the_pinned_piece_of_a_link_is_seen(opened: Callable[..., Page]) -> None:
+    page = opened(card_link(), viewport={"width": 1366, "height": 500})
+    expect(token(page, "right", NSCLC)).to_be_in_viewport()
+
+
+def test_nobody_answers(opened: Callable[..., Page]) -> None:
+    page = opened(card_link())
+    before = links(page)
+    page.route("**/explore/**", lambda route: route.abort())
+    said = page.get_by_role("alert").filter(visible=True)
+    for pressed, key in ((token(page, "right", NSCLC), "m"), (page.get_by_role("button", name="Update"), "Enter")):
+        pressed.press(key)
+        expect(said).to_have_text("The service does not answer: is it still running?")
+    assert links(page) == before
+    assert state(page)["masks"] == []
+    page.unroute("**/explore/**")
+    page.keyboard.press("m")
+    expect(token(page, "right", NSCLC)).to_have_text("[MASK]")
+    expect(said).to_have_count(0)
 
 
 def test_a_new_sentence_is_a_step_back(opened: Callable[..., Page]) -> None:

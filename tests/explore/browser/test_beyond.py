@@ -113,7 +113,7 @@ def test_rollout(opened: Callable[..., Page], reference: Reference) -> None:
 def test_a_link_to_occlusion(opened: Callable[..., Page]) -> None:
     page = opened(card_link(method="occlusion"))
     expect(page.locator(".occlusion tbody tr")).to_have_count(19)
-    expect(page.locator(".occlusion th").nth(1)).to_have_text("Attention to nsclc, mean of the chosen heads")
+    expect(page.locator(".occlusion th").nth(1)).to_have_text("Attention from nsclc, mean of the chosen heads")
     page.get_by_role("button", name="Compare").click()
     drawn(page, "other")
     for card in (".occlusion", ".place"):
@@ -271,6 +271,32 @@ def test_a_saved_rollout_has_its_curves(opened: Callable[..., Page], browser: Br
     alone.keyboard.press("Escape")
     expect(alone.locator(".attention")).to_have_attribute("data-active", "")
     context.close()
+
+
+def test_occlusion_is_saved_as_a_page(opened: Callable[..., Page], browser: Browser, tmp_path: Path) -> None:
+    page = opened(card_link(method="occlusion"))
+    rows = page.locator(".occlusion tbody tr")
+    expect(rows).to_have_count(19)
+    name = saved(page, "SVG", tmp_path).name
+    status = page.get_by_role("status").first
+    expect(status).to_have_text(f"Saved as {name}, without the table of occlusion, which HTML has.")
+    path = saved(page, "HTML", tmp_path)
+    expect(status).to_have_text(f"Saved as {path.name}.")
+    context = browser.new_context(offline=True)
+    alone = context.new_page()
+    alone.goto(path.as_uri())
+    expect(alone.locator(".occlusion tbody tr")).to_have_count(19)
+    assert alone.locator(".occlusion table").inner_text() == page.locator(".occlusion table").inner_text()
+    context.close()
+
+
+def test_the_second_sentence_goes_at_once(opened: Callable[..., Page]) -> None:
+    page = opened(card_link(sentenceB="It%20blocks%20EGFR."))
+    assert state(page)["sentence_b"] == "It blocks EGFR."
+    page.get_by_role("button", name="Remove the second sentence").click()
+    expect(page.locator("#explore form")).to_have_attribute("data-state", re.compile('"sentence_b":null'))
+    page.get_by_role("button", name="Add a second sentence").click()
+    expect(page.get_by_label("Second sentence")).to_be_focused()
 
 
 def test_a_page_that_cannot_be_saved(opened: Callable[..., Page]) -> None:

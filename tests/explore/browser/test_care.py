@@ -70,6 +70,8 @@ def test_a_phone_does_not_scroll_sideways(opened: Callable[..., Page]) -> None:
     page.locator(".place").get_by_role("button", name="Mask", exact=True).tap()
     expect(place).to_have_text("[MASK]")
     card = page.locator(".place")
+    expect(card.locator("[data-part=links]")).to_be_hidden()  # small, until it is made large
+    card.get_by_role("button", name="More").tap()
     for part in ("guesses", "links"):
         expect(card.locator(f"[data-part={part}] li").first).to_be_in_viewport()
     card.get_by_role("button", name="Less").tap()

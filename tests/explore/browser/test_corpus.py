@@ -54,6 +54,7 @@ def test_the_same_sentence_of_a_document_is_listed_once(opened: Callable[..., Pa
         answer = response.json()
         for part in ("neighbours", "attended_words"):
             answer[part] = [answer[part][0], *answer[part][:3]]
+        answer["neighbours"][1] = answer["neighbours"][0] | {"sentence": answer["neighbours"][0]["sentence"] + " "}
         route.fulfill(response=response, json=answer)
 
     page.route("**/explore/neighbours", twice)
@@ -61,6 +62,25 @@ def test_the_same_sentence_of_a_document_is_listed_once(opened: Callable[..., Pa
     items = page.locator(".found > li")
     expect(items.first).to_contain_text("2 times")
     assert "times" not in items.last.inner_text()
+
+
+def test_what_is_underlined_is_of_what_is_chosen(opened: Callable[..., Page]) -> None:
+    page = opened(card_link())
+    find = page.get_by_role("button", name="Find in the corpus")
+    find.click()
+    card = page.locator(".corpus")
+    underlined = card.locator("u").first
+    expect(underlined).to_have_css("text-decoration-line", "underline")
+    expect(card.get_by_role("heading", level=2)).to_be_in_viewport()
+    expect(card.locator("li").first).to_be_in_viewport()
+    page.get_by_text("1", exact=True).first.click()
+    expect(underlined).to_have_css("text-decoration-line", "none")
+    expect(card.get_by_text("Another layer or other heads are chosen now")).to_be_visible()
+    page.get_by_text("4", exact=True).first.click()
+    expect(underlined).to_have_css("text-decoration-line", "underline")
+    page.get_by_text("1", exact=True).first.click()
+    find.click()
+    expect(underlined).to_have_css("text-decoration-line", "underline")
 
 
 def test_without_an_index(opened: Callable[..., Page]) -> None:

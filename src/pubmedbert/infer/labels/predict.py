@@ -15,6 +15,7 @@ from pubmedbert.infer.labels.rows import Long, RowEncoder
 from pubmedbert.infer.labels.said import Prediction, classes, softmax, tags
 from pubmedbert.infer.labels.spans import entities, from_scheme
 from pubmedbert.infer.labels.tuned import TunedModel
+from pubmedbert.infer.labels.words import Words
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
@@ -74,6 +75,7 @@ class Predictor:
             _check_tags(self.head.labels, folder)
         self.pairs = False if self.head.level == "tokens" or config.token_types < 2 else _pairs(extra, folder)
         self._long = _long(extra, folder)
+        self._words = _words(extra, folder)
         self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), self._model.max_length)
 
     def predict_texts(self, texts: Sequence[str | tuple[str, str | None]]) -> list[Prediction]:
@@ -81,9 +83,10 @@ class Predictor:
 
         Returns:
             From a model that tags words: `{"entities": [{"entity", "start", "end", "text", "score"}]}`, the entities
-            `text[start:end]` of the original text, as transformers' aggregation strategy "first" has them: the first
-            piece of a word (as BERT's pre-tokeniser finds it) speaks for it. The score is the mean, over the words of
-            the entity, of the probability of the tag predicted for each.
+            `text[start:end]` of the original text: the first piece of a word speaks for it. Words are those of the
+            corpus that the model was tuned on (`pubmedbert.infer.labels.words`). Where they are parted at all marks,
+            and of folders that others wrote, entities are those of transformers' aggregation strategy "first". The
+            score is the mean, over the words of the entity, of the probability of the tag predicted for each.
 
             From a model that classifies texts: `{"label", "score", "scores"}`, the label most probable;
             `{"labels", "scores"}`, each label more probable than not (a logit above 0), where several may hold;
@@ -94,7 +97,7 @@ class Predictor:
         """
         if self.head.level == "text":
             return [classes(self.head, logits) for logits in self.text_logits(texts)]
-        found = self._rows.found_words_batch([text for text, _ in self._checked(texts)])
+        found = self._rows.found_words_batch([text for text, _ in self._checked(texts)], self._words)
         logits = self._model.logits([rows for rows, _ in found])
         return [
             self._entities(text, spans, scores)
@@ -191,6 +194,15 @@ def _long(extra: dict[str, object], folder: Path) -> Long:
     if value == "truncate":
         return "truncate"
     raise InputError(f"{folder / 'config.json'}: long must be windows or truncate, not {value!r}")
+
+
+def _words(extra: dict[str, object], folder: Path) -> Words:
+    value = extra.get("words", "pieces")
+    if value == "pieces":
+        return "pieces"
+    if value == "spaces":
+        return "spaces"
+    raise InputError(f"{folder / 'config.json'}: words must be pieces or spaces, not {value!r}")
 
 
 def _pairs(extra: dict[str, object], folder: Path) -> bool | None:

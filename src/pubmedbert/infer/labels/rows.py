@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
+from pubmedbert.infer.labels.words import Words, spaced
 from pubmedbert.infer.tokenizer import ModelTokenizer, valid
 
 Long = Literal["windows", "truncate"]
@@ -114,8 +115,14 @@ class RowEncoder:
         """
         return [self._word_rows(pieces, example) for example, pieces in enumerate(self._words_pieces(sentences))]
 
-    def found_words_batch(self, texts: Sequence[str]) -> list[tuple[list[Row], list[tuple[int, int]]]]:
-        """The rows of each running text, and the words the tokenizer finds in it.
+    def found_words_batch(
+        self, texts: Sequence[str], words: Words = "pieces"
+    ) -> list[tuple[list[Row], list[tuple[int, int]]]]:
+        """The rows of each running text, and the words that are found in it.
+
+        Args:
+            texts: any.
+            words: how they are found: by the tokenizer, or between spaces.
 
         Returns:
             For each text its rows, as `words_batch` makes them, and of each word the characters `[start, end)`.
@@ -123,6 +130,10 @@ class RowEncoder:
         Raises:
             InputError: a text is not valid Unicode.
         """
+        if words == "spaces":
+            spans_of = [list(spaced(valid(text))) for text in texts]
+            given = [[text[slice(*span)] for span in spans] for text, spans in zip(texts, spans_of, strict=True)]
+            return list(zip(self.words_batch(given), spans_of, strict=True))
         found = []
         encodings = self._pieces.encode_batch([valid(text) for text in texts], add_special_tokens=False)
         for example, encoding in enumerate(encodings):

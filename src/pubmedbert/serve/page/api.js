@@ -23,6 +23,12 @@ function askForKey() {
   });
 }
 
+// Nobody is there to answer.
+export class Unreachable extends Error {
+  constructor() { super("The service does not answer: is it still running?"); }
+}
+
+const unreached = (error) => { throw error.name === "AbortError" ? error : new Unreachable(); };
 const json = (response) => response.json().catch(() => ({}));
 const bytes = (response) => response.arrayBuffer();
 
@@ -30,7 +36,7 @@ async function call(path, options = {}, read = json) {
   for (;;) {
     const used = key;
     const headers = used ? { ...options.headers, Authorization: `Bearer ${used}` } : options.headers;
-    const response = await fetch(path, { ...options, headers });
+    const response = await fetch(path, { ...options, headers }).catch(unreached);
     if (response.status === 401) {
       if (!asked && used === key) askForKey(); // otherwise another call has asked, or a new key is there
       await asked;

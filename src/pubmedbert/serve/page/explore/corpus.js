@@ -22,14 +22,21 @@ export class CorpusCard {
 
   clear() {
     this.asking?.abort();
+    this.searched = null;
     this.root.hidden = true;
+  }
+
+  // Attention of another layer or other heads is shown now: what is underlined, and counted by it, is of those before.
+  follow(chosen) {
+    if (this.searched === null) return;
+    this.root.classList.toggle("outdated", JSON.stringify(chosen) !== this.searched);
+    this.part.outdated.hidden = !this.root.classList.contains("outdated");
   }
 
   // Looks for what is pinned; `chosen` has the layer and heads whose attention tells the word that each attends to most.
   async find(panel, pinned, about, chosen) {
     this.clear();
     this.root.hidden = false;
-    this.root.scrollIntoView({ block: "nearest" });
     for (const name of ["answer", "missing", "error"]) this.part[name].hidden = true;
     const token = panel.tokens[pinned.place];
     this.part.title.textContent = `In the corpus, like ${token.masked ? "[MASK]" : `“${token.piece}”`} here`;
@@ -39,14 +46,20 @@ export class CorpusCard {
         + `pubmedbert serve --model ${model} --index index`;
       this.part.missing.hidden = false;
       this.part.status.textContent = "There is no index for this model yet.";
+      this.root.scrollIntoView({ block: "nearest" });
       return;
     }
+    this.root.scrollIntoView({ block: "nearest" });
     this.part.status.textContent = `Searching ${about.index.words.toLocaleString("en")} words …`;
     const asking = (this.asking = new AbortController());
     try {
       const request = { ...panel.request, predictions: false, place: pinned.place, count: COUNT, layer: chosen.layer, heads: chosen.heads };
       const answer = await neighbours(request, asking.signal);
-      if (asking === this.asking) this.#show(answer, about);
+      if (asking !== this.asking) return;
+      this.searched = JSON.stringify(chosen);
+      this.follow(chosen);
+      this.#show(answer, about);
+      this.root.scrollIntoView(); // its beginning: the page has room for it only now
     } catch (error) {
       if (asking !== this.asking || error.name === "AbortError") return;
       this.part.status.textContent = "";
@@ -83,7 +96,8 @@ export class CorpusCard {
 function grouped(found) {
   const groups = new Map();
   for (const one of found) {
-    const key = JSON.stringify([one.doc_id, one.sentence, one.start, one.end]);
+    const lead = one.sentence.length - one.sentence.trimStart().length;
+    const key = JSON.stringify([one.doc_id, one.sentence.trim(), one.start - lead]);
     const group = groups.get(key);
     if (group) group.times += 1;
     else groups.set(key, { ...one, times: 1 });

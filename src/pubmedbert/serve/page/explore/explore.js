@@ -1,6 +1,6 @@
 // The explorer: what a model looks at in a sentence. The state is in the address, under exBERT's names.
 
-import { explored, linked } from "../api.js";
+import { explored, linked, Unreachable } from "../api.js";
 import { parts } from "../dom.js";
 import { Comparison } from "./comparison.js";
 import { Controls } from "./controls.js";
@@ -14,7 +14,7 @@ import { Notices } from "./notices.js";
 import { OcclusionCard } from "./occlusion.js";
 import { Panel } from "./panel.js";
 import { PlaceCard } from "./place.js";
-import { pictured, saveHtml, savePng, saveSvg } from "./save.js";
+import { KINDS, pictured, save } from "./save.js";
 import { query } from "./state.js";
 
 export const id = "explore";
@@ -49,9 +49,9 @@ class Explorer {
     this.occlusion = new OcclusionCard(this.part.occlusion);
     this.corpus = new CorpusCard(this.part.corpus);
     this.notices = new Notices(this.part.notices);
-    this.missing = new MissingCard(this.part.missing, this.part.status, () => {
-      this.form.focus(); // the button goes
-      this.#switch(this.known.default);
+    this.missing = new MissingCard(this.part.missing, this.part.status, async () => {
+      await this.#switch(this.known.default);
+      if (this.isCurrent) this.main.view.focus(this.pinned ?? { place: 1, side: "left" }); // the button is gone
     });
     this.#listen();
   }
@@ -87,6 +87,7 @@ class Explorer {
     this.notices.show();
     if (found.missing) this.#miss(found.missing);
     else await this.compute();
+    if (this.isCurrent && this.pinned) this.main.view.reveal(this.pinned);
   }
 
   // Meanwhile the address is not touched.
@@ -114,6 +115,7 @@ class Explorer {
     return request !== null && request.model === model && request.text === text && request.text_b === second;
   }
 
+  get attention() { return { layer: this.state.layer, heads: this.state.heads }; }
   get isCurrent() { return this.#isOf(this.main, this.state.model); }
   get isOtherCurrent() { return this.other !== null && this.#isOf(this.second, this.other.model); }
 
@@ -151,7 +153,7 @@ class Explorer {
       this.#apply();
       if (this.method === "occlusion") this.#occlude();
       if (this.other) await this.#computeOther();
-    }, () => this.#failed());
+    }, (error) => this.#failed(error));
   }
 
   // What was found of a place, before something else is computed.
@@ -161,8 +163,13 @@ class Explorer {
     this.place.part.find.disabled = true;
   }
 
-  // After a failure raw attention is next: it asks for less.
-  #failed() {
+  // What is of this sentence stays where nobody answered. After another failure raw attention is next: it asks for less.
+  #failed(error) {
+    if (error instanceof Unreachable && this.isCurrent) {
+      this.state.masks = this.main.masks;
+      this.#apply();
+      return;
+    }
     this.#hide();
     if (this.method === "rollout") this.#method("raw");
   }
@@ -223,10 +230,7 @@ class Explorer {
     await (isMain ? this.compute() : this.#computeOther());
   }
 
-  find() {
-    const { layer, heads } = this.state;
-    this.corpus.find(this.main, this.pinned, this.about, { layer, heads });
-  }
+  find() { this.corpus.find(this.main, this.pinned, this.about, this.attention); }
 
   // What goes wrong is said; `hide` what cannot be shown then.
   async try(work, hide = () => {}) {
@@ -234,7 +238,7 @@ class Explorer {
     try {
       await work();
     } catch (error) {
-      hide();
+      hide(error);
       this.#say(error);
     }
   }
@@ -249,7 +253,7 @@ class Explorer {
   #fail(error) {
     this.#await(null);
     this.main.stop();
-    this.#failed();
+    this.#failed(null);
     this.#say(error);
   }
 
@@ -265,12 +269,10 @@ class Explorer {
     part.comparison.onclick = () => this.compare(!this.other);
     for (const radio of part.methods.querySelectorAll("input")) radio.onchange = () => this.#choose(radio.value);
     part.everything.ontoggle = () => this.#apply();
-    for (const [kind, save] of Object.entries({ svg: saveSvg, png: savePng, html: saveHtml })) {
+    for (const kind of KINDS) {
       part[`save-${kind}`].onclick = () => this.try(async () => {
         part.status.textContent = "Saving …";
-        const pictures = this.#pictures();
-        await save(pictures);
-        part.status.textContent = `Saved as ${pictures[0].name}.${kind}.`;
+        part.status.textContent = await save(kind, this.#pictures(), this.occlusion.table);
       });
     }
   }
@@ -326,6 +328,7 @@ class Explorer {
   // What is said of the picture beside it.
   #follow() {
     this.place.link(this.main, this.pinned);
+    this.corpus.follow(this.attention);
     const seen = JSON.stringify([this.state.layer, this.state.heads, this.state.hide_special]);
     if (this.method === "occlusion" && seen !== this.seen) this.occlusion.refresh();
     this.seen = seen;

@@ -15,7 +15,11 @@ export class SentenceForm {
         part.form.requestSubmit();
       };
     }
-    part.two.onclick = () => this.#showSecond(part.second.hidden);
+    part.two.onclick = () => {
+      this.#showSecond(part.second.hidden);
+      if (part.second.hidden) on.ask();
+      else part.pair.focus();
+    };
     part.model.onchange = () => on.model(part.model.value);
   }
 

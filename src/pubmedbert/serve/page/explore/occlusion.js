@@ -1,4 +1,4 @@
-// Occlusion beside raw attention: each word, how much the pinned place looks at it, and what hiding it does to the answer.
+// Occlusion beside raw attention: each word, how much the pinned place attends to it, and what hiding it does to the answer.
 
 import { occlusion } from "../api.js";
 import { element, parts } from "../dom.js";
@@ -9,6 +9,9 @@ export class OcclusionCard {
     this.part = parts(root);
     this.part.answer.onchange = () => this.show(this.panel, this.pinned, this.kind, this.part.answer.value || null);
   }
+
+  // What is shown, if anything.
+  get table() { return this.part.table.firstChild; }
 
   // Forgets what was asked and found; the choice of an answer stays where it is what asks anew.
   clear(choice = false) {
@@ -59,14 +62,14 @@ export class OcclusionCard {
     const choices = this.#answers(found.answer);
     this.part.answer.replaceChildren(new Option("the most likely answer", ""), ...choices.map((one) => new Option(one)));
     this.part.answer.value = answer ?? "";
-    const links = new Map(pinned ? panel.view.links().map(({ place, weight }) => [place, weight]) : []);
+    const from = pinned?.place ?? 0; // of a class without a pinned place, [CLS]
+    const links = new Map(panel.view.links({ place: from, side: "left" }).map(({ place, weight }) => [place, weight]));
     const sum = (places) => places.reduce((total, place) => total + (links.get(place) ?? 0), 0);
     const rows = found.places.map((places, number) => ({ places, attention: sum(places), change: found.changes[number] }));
     const most = { attention: Math.max(...rows.map((row) => row.attention), Number.MIN_VALUE), change: Math.max(...rows.map((row) => Math.abs(row.change)), Number.MIN_VALUE) };
-    const name = !pinned ? "" : panel.tokens[pinned.place].masked ? "[MASK]" : panel.tokens[pinned.place].piece;
-    const attention = pinned ? `Attention ${pinned.side === "left" ? "from" : "to"} ${name}` : "Attention";
+    const attention = `Attention from ${panel.tokens[from].masked ? "[MASK]" : panel.tokens[from].piece}`;
     const head = ["Word hidden", attention, "Change of the answer"].map((textContent) => element("th", { scope: "col", textContent }));
-    if (pinned) head[1].append(element("small", { textContent: `, ${panel.view.measure}` }));
+    head[1].append(element("small", { textContent: `, ${panel.view.measure}` }));
     this.part.table.replaceChildren(element("table", {}, element("thead", {}, element("tr", {}, ...head)),
       element("tbody", {}, ...rows.map((row) => this.#row(row, most)))));
     this.part.result.hidden = false;
@@ -85,14 +88,15 @@ export class OcclusionCard {
     const word = places.map((place) => panel.tokens[place].piece.replace(/^##/, "")).join("");
     const own = places.includes(pinned?.place);
     const row = element("tr", {}, element("th", { scope: "row" }, word, own ? element("small", { textContent: " pinned" }) : ""));
-    const cell = (value, text, share, name) => {
+    const cell = (text, first, last, name) => { // a bar between two shares of its track
       const bar = element("i", { className: name });
-      bar.style.width = `${100 * share}%`;
-      return element("td", {}, element("span", { textContent: text }), element("div", { className: `track ${value < 0 ? "negative" : ""}`, "aria-hidden": "true" }, bar));
+      Object.assign(bar.style, { width: `${100 * (last - first)}%`, marginLeft: `${100 * first}%` });
+      return element("td", {}, element("span", { textContent: text }), element("div", { className: "track", "aria-hidden": "true" }, bar));
     };
-    row.append(cell(attention, attention.toFixed(3), attention / most.attention, "attention-bar"));
+    row.append(cell(attention.toFixed(3), 0, attention / most.attention, "attention-bar"));
     const signed = `${change > 0 ? "+" : change < 0 ? "−" : ""}${Math.abs(change).toFixed(3)}`;
-    row.append(cell(change, signed, Math.abs(change) / most.change, change < 0 ? "for" : "against"));
+    const end = 0.5 + change / most.change / 2;
+    row.append(cell(signed, Math.min(0.5, end), Math.max(0.5, end), change < 0 ? "for" : "against"));
     return row;
   }
 }

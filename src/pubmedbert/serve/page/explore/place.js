@@ -4,6 +4,7 @@ import { element, parts } from "../dom.js";
 import { bars } from "./bars.js";
 
 const LINKS = 5;
+const SMALL = "(max-width: 60rem)"; // as in explore.css
 const FOLDED = "pubmedbert place folded";
 
 export class PlaceCard {
@@ -18,10 +19,10 @@ export class PlaceCard {
       this.#fold(!this.root.classList.contains("folded"));
       remembered(this.root.classList.contains("folded"));
     };
-    this.#fold(remembered() === "true");
+    this.#fold((remembered() ?? String(matchMedia(SMALL).matches)) === "true");
   }
 
-  // On a small screen the card lies over the picture, and can be made small; so it stays until it is made large.
+  // On a small screen the card lies over the picture, and is small until it is made large; what was chosen stays.
   #fold(folded) {
     this.root.classList.toggle("folded", folded);
     this.part.fold.ariaExpanded = String(!folded);
@@ -57,6 +58,7 @@ export class PlaceCard {
     this.part.links.replaceChildren(...(links.length ? [
       element("h3", {}, pinned.side === "left" ? to : by, element("small", { textContent: `, ${panel.view.measure}` })),
       bars(links.map((link) => [name(link), link.weight])),
+      ...(pinned.side === "right" && !panel.view.isRolled ? [element("p", { className: "hint", textContent: "A curve is drawn where it is among the largest shares of the piece that attends." })] : []),
     ] : []));
   }
 }

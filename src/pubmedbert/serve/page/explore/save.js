@@ -9,10 +9,19 @@ const STYLES = ["style.css", "explore/explore.css"];
 const POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'";
 const PNG_SCALE = 2;
 
+export const KINDS = ["svg", "png", "html"];
+
 function download(content, type, name) {
   const href = URL.createObjectURL(new Blob([content], { type }));
   element("a", { href, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+// Saves pictures, and of occlusion its table where it is shown; tells how.
+export async function save(kind, shown, table) {
+  await { svg: saveSvg, png: savePng, html: saveHtml }[kind](shown, table);
+  const without = table && kind !== "html" ? ", without the table of occlusion, which HTML has" : "";
+  return `Saved as ${shown[0].name}.${kind}${without}.`;
 }
 
 // A panel as it is saved: under a title, with what is chosen.
@@ -41,11 +50,11 @@ function together(shown) {
   return { width: left, height: Math.max(...scenes.map(({ height }) => height)), shapes };
 }
 
-export function saveSvg(shown) {
+function saveSvg(shown) {
   download(svg(together(shown), shown[0].text), "image/svg+xml", `${shown[0].name}.svg`);
 }
 
-export function savePng(shown) {
+function savePng(shown) {
   const whole = together(shown);
   const canvas = element("canvas", { width: whole.width * PNG_SCALE, height: whole.height * PNG_SCALE });
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -64,7 +73,7 @@ async function file(name) {
   return answer.text();
 }
 
-export async function saveHtml(shown) {
+async function saveHtml(shown, table) {
   const source = async (names) => {
     const files = await Promise.all(names.map(file));
     return files.join("\n");
@@ -85,7 +94,7 @@ export async function saveHtml(shown) {
 ${await source(STYLES)}</style>
 <body class="alone">
 <main class="column" id="alone"></main>
-<script type="application/json" id="data">${json}</script>
+${table ? `<section class="column card occlusion">\n<h2>Occlusion: what hiding a word adds to the answer</h2>\n${table.outerHTML}\n</section>\n` : ""}<script type="application/json" id="data">${json}</script>
 <script type="module">
 ${program}
 start();

@@ -63,6 +63,12 @@ export class AttentionView {
 
   focus({ place, side }) { this.columns[side].children[place]?.focus(); }
 
+  // Brings a piece that is beyond the window into its middle.
+  reveal({ place, side }) {
+    const piece = this.columns[side].children[place], { top, bottom } = piece.getBoundingClientRect();
+    if (top < 0 || bottom > innerHeight) piece.scrollIntoView({ block: "center" });
+  }
+
   get hidden() { return this.chosen.hideSpecial ? this.special : []; }
   get active() { return this.chosen.pinned ?? this.hover; }
   get heads() { return this.alone === null ? this.chosen.heads : [this.alone]; }
@@ -89,8 +95,8 @@ export class AttentionView {
 
   // What is active gets from, or gives to, each place of the other side, the most first: `{place, weight}`, which are
   // means of the heads.
-  links() {
-    const size = this.tokens.length, active = this.active;
+  links(active = this.active) {
+    const size = this.tokens.length;
     if (!active || !this.sum) return [];
     const at = (place) => (active.side === "left" ? active.place * size + place : place * size + active.place);
     return this.tokens.map((_, place) => ({ place, weight: this.#mean(at(place)) }))
