@@ -26,7 +26,7 @@ from benchmarks.panels import panels
 LOOP = {
     f"lr {lr:g}, {rows} rows, dropout {dropout:g}": {"lr": lr, "rows": rows, "dropout": dropout}
     for lr, rows, dropout in [
-        (5e-4, 32, 0.1), (1e-3, 32, 0.1), (2e-3, 32, 0.1), (1e-3, 64, 0.1), (1e-3, 16, 0.1), (1e-3, 32, 0.0),
+        (5e-4, 32, 0.1), (1e-3, 32, 0.1), (2e-3, 32, 0.1), (1e-3, 16, 0.1), (1e-3, 16, 0.0), (1e-3, 8, 0.0),
     ]
 }  # fmt: skip
 """Settings of the loop that are tried."""

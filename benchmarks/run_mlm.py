@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 
 WARMUP = 0.1
+POINTS = 6
+"""Evaluations."""
 
 
 def run(size: str, shards: Path, minutes: float, settings: dict[str, float], length: int, rows: int) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def run(size: str, shards: Path, minutes: float, settings: dict[str, float], len
         optimizer.zero_grad()
         seconds += time.perf_counter() - began
         steps, tokens = steps + 1, tokens + batch["input_ids"].numel()
-        if seconds >= budget or seconds >= len(points) * budget / 12:
+        if seconds >= budget or seconds >= len(points) * budget / POINTS:
             points.append((seconds, loss(model, packs, heldout)))
         if seconds >= budget:
             break

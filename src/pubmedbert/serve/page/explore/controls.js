@@ -51,7 +51,7 @@ export class Controls {
     if (this.range.valueAsNumber !== share) this.range.value = share;
     this.share.value = `${share}%`;
     this.special.checked = hideSpecial;
-    this.none.textContent = heads.length ? "" : "No head is chosen, so nothing is drawn.";
+    this.none.textContent = !heads.length ? "No head is chosen, so nothing is drawn." : share ? "" : "Of the top 0% nothing is drawn.";
   }
 
   // Rolled out attention has no heads.
