@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 WARMUP = 0.1
-POINTS = 6
+POINTS = 12
 """Evaluations."""
 
 
