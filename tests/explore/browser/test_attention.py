@@ -265,6 +265,8 @@ def test_without_heads_the_page_says_so(opened: Callable[..., Page]) -> None:
     expect(hint).to_be_visible()
     page.get_by_role("button", name="All heads").click()
     expect(hint).to_be_hidden()
+    page.get_by_role("slider").fill("0")
+    expect(page.get_by_text("Of the top 0% nothing is drawn.")).to_be_visible()
 
 
 def test_a_sentence_without_words(opened: Callable[..., Page]) -> None:
