@@ -26,9 +26,9 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     command += ["--minutes", "0.1", "--quick", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.0005, 32 rows, dropout 0.1 | "):
+    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.001, 16 rows, dropout 0 | "):
         assert part in text, part
-    result = json.loads((work / "loop.json").read_text())
+    result = json.loads((work / "loop lr 0.001, 16 rows, dropout 0.json").read_text())
     assert result["points"][-1][0] >= 6
     assert result["loss"] == result["points"][-1][1] < result["points"][0][1] - 0.5, "it learns"
     picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()
