@@ -176,7 +176,9 @@ def test_another_example_takes_the_answers_away(opened: Callable[..., Page]) -> 
 @pytest.mark.parametrize("control", ["Text", "Model", "Answers", "Only these words"])
 def test_control_and_enter_compute_anywhere(opened: Callable[..., Page], control: str) -> None:
     page = opened()
-    page.locator("#fill-mask").get_by_label(control, exact=control == "Text").press("Control+Enter")
+    panel = page.locator("#fill-mask")
+    expect(panel).to_be_visible()
+    panel.get_by_label(control, exact=control == "Text").press("Control+Enter")
     expect(page.locator("#fill-mask tbody tr")).to_have_count(5)
 
 
@@ -231,6 +233,8 @@ def test_a_page_that_cannot_begin_says_why(
     expect(page.get_by_role("alert")).to_contain_text(said)
     if answer and answer["status"] == 200:
         expect(page.get_by_role("button", name="Compute")).to_be_disabled()
+    else:
+        expect(page.get_by_label("Text", exact=True), "what is typed now would be lost").to_be_hidden()
     page.close()
 
 

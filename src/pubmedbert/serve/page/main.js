@@ -1,6 +1,7 @@
 // The page: a tab is a button and a panel in index.html, and a module that exports its `id`, its `path`, and
-// `start(panel, models)`, called when it is first chosen. What that returns may have `visit()`, called whenever the
-// address leads to the tab, and `query()`, what the address says of it.
+// `start(panel, models)`, called when it is first chosen; until then the panel is hidden, so that nothing typed is
+// lost. What that returns may have `visit()`, called whenever the address leads to the tab, and `query()`, what the
+// address says of it.
 
 import { models } from "./api.js";
 import * as explore from "./explore/explore.js";
