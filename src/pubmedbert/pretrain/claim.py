@@ -14,6 +14,7 @@ from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, write_text
 from pubmedbert.pretrain.distributed import Ranks
+from pubmedbert.pretrain.precision import in_bf16
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.progress import say
 from pubmedbert.shards.read import Shards
@@ -23,29 +24,37 @@ _FREE = {"keep", "shard", "recompute"}
 """Settings that change nothing in what a run computes."""
 
 
-def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> None:
+def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     """Mark `folder` as this run: `config.toml` with recipe and shards, and a copy of the tokenizer.
 
     Without a checkpoint there is nothing to lose: a run that never got that far may start again with other settings.
 
+    Returns:
+        Whether matrix products are in bfloat16; what was measured when the run was started stays.
+
     Raises:
         InputError: it holds a run with other settings or shards, or something that is no run.
     """
+    begun = bool(runs.checkpoints(folder))
+    kept = runs.config(folder).get("machine", {}).get("precision") if begun and recipe.precision == "fastest" else None
+    bf16 = kept == "bf16" if kept else in_bf16(recipe.precision, ranks.device.type)
     made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
     machine = (
         f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
         f'ranks = {ranks.count}\ndevice = "{ranks.device.type}"\n'
+        f'precision = "{"bf16" if bf16 else "fp32"}"\n'
     )
     text = f"{recipe.toml()}\n[shards]\n{made_from}\n[machine]\n{machine}"
-    if runs.checkpoints(folder):
+    if begun:
         _same_settings(folder, text)
-        return
+        return bf16
     foreign = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - _OURS)
     if foreign:
         raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
     write_text(folder / runs.CONFIG, text)
     with atomic_folder(folder / "tokenizer") as tokenizer:
         shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
+    return bf16
 
 
 def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:

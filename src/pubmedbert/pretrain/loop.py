@@ -85,10 +85,9 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
     shards = open_shards(shards_folder)
     busy = f"another process is training in {folder}; wait for it or choose another --out"
     with ranks(device) as here, locked(folder, busy=busy) if here.main else nullcontext():
-        if here.main:
-            claim(folder, recipe, shards, here)
-        here.from_main(0)  # nobody looks for checkpoints before the folder is claimed
-        run = setup(folder, recipe, shards, here)
+        bf16 = claim(folder, recipe, shards, here) if here.main else False
+        bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
+        run = setup(folder, recipe, shards, here, bf16=bf16)
         stopped_by = 0
         if run.complete:
             here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")

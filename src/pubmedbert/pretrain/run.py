@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recomputed
@@ -18,9 +18,9 @@ from pubmedbert.model import hf
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
-from pubmedbert.model.heads import VocabularyHead
+from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
-from pubmedbert.model.runtime import bf16_gain, prepare_torch
+from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.checkpoint import Progress, Trainee
@@ -30,14 +30,13 @@ from pubmedbert.pretrain.feed import Feed, feed, fingerprint
 from pubmedbert.pretrain.guard import Guard
 from pubmedbert.pretrain.objective import objective, unigram_loss
 from pubmedbert.pretrain.optimizer import Optimizer
+from pubmedbert.pretrain.precision import WORTHWHILE, gain
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.schedule import Moment, complete, moment, position
+from pubmedbert.pretrain.start import start_at_neighbours, start_at_unigram
 from pubmedbert.shards.read import Shards
 from pubmedbert.shards.samples import Ints, Pack
 from pubmedbert.vocab.folder import dump, load
-
-_WORTHWHILE = 1.3
-"""A user is told of bfloat16 if it multiplies so many times as fast."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ class Run:
     config: ModelConfig
     start_from: Path | None
     """The model that a continual run starts from."""
+    bf16: bool
+    """Whether matrix products are in bfloat16."""
     at: Progress = field(default_factory=Progress)
     """Where the run is."""
     guard: Guard = field(init=False)
@@ -105,12 +106,17 @@ class Run:
         first = part.objective.build(self.config)
         part.objective.initialise(first, self.recipe.seed)
         if self.recipe.unigram_bias:
-            _start_at_unigram(first, self.unigram)
+            start_at_unigram(first, self.unigram)
+        if self.recipe.neighbours and not self.start_from:
+            assert isinstance(first, Bert)  # by the recipe
+            start_at_neighbours(first, self.train.split, self.unigram, self.recipe.neighbours, self.recipe.seed)
         weights = first.state_dict()
         if self.start_from:  # a pooler or next-sentence head may be new, or not be needed
             found = hf.load(self.start_from, need_vocabulary=True).state_dict()
             weights |= {name: value for name, value in found.items() if name in weights}
         part.model.load_state_dict(weights)
+        if self.recipe.neighbours:  # processors of different kinds do not find the same bits
+            self.ranks.share(part.model.get_parameter("encoder.embeddings.words.weight").data, 0)
         part.optimizer.forget()
         if part.average:
             part.average.restore()
@@ -119,7 +125,7 @@ class Run:
         """Go to the newest checkpoint, or to the start; the metrics are cut back to it. All ranks must call it."""
         self.at = checkpoint.load(self.folder, self.trainee)
         if not self.at.step:
-            self.fresh()
+            self._begin()
         if self.ranks.main:
             cut_metrics(self.folder, self.at.step or -1)
         self.ranks.from_main(0)  # nobody reads before all is cut
@@ -129,15 +135,31 @@ class Run:
             if "rolled_back_from" in line and line["step"] == self.at.step:
                 self.at = replace(self.at, rows=line["rows"], rollbacks=line["rollbacks"])
 
+    def _begin(self) -> None:
+        """Go to the start; counting neighbours is a part of the training, whose seconds go on from it."""
+        started = time.perf_counter()
+        self.fresh()
+        spent, budget = self.ranks.from_main(time.perf_counter() - started), 60 * self.recipe.minutes
+        if self.recipe.neighbours:
+            self.at = replace(self.at, seconds=spent)
+            if 0 < budget <= spent:
+                over = f"the run's {budget:.0f} s are over: set minutes higher"
+                raise InputError(f"recipe: counting neighbours took {spent:.0f} s, {over}")
+
     def autocast(self) -> torch.autocast:
-        """Matrix products in bfloat16 where the recipe and the device ask for it."""
-        kind = self.ranks.device.type
-        wanted = self.recipe.precision == "bf16" or (self.recipe.precision == "auto" and kind == "cuda")
-        return torch.autocast(kind, dtype=torch.bfloat16, enabled=wanted)
+        """Matrix products in bfloat16, where the run has them so."""
+        return torch.autocast(self.ranks.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
+def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: bool) -> Run:
     """Build model, optimizer and feeds, and restore the newest checkpoint. All ranks must call it.
+
+    Args:
+        folder: of the run.
+        recipe: the settings.
+        shards: what it trains on.
+        ranks: of the run.
+        bf16: whether matrix products are in bfloat16.
 
     Raises:
         InputError: the model to start from, the recipe and the shards do not fit together.
@@ -156,13 +178,13 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
     optimizer = Optimizer(model, recipe, ranks)
     trainee = Trainee(target, model, optimizer, Average(model, recipe.average) if recipe.average else None, ranks)
     heldout = feed(shards, "heldout", recipe)
-    run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from)
+    run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from, bf16)
     run.restore()
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
         run.peak = _peak()
-        if recipe.precision == "auto" and (gain := _gain()) > _WORTHWHILE:
-            ranks.say(f"this processor multiplies {gain:.1f} times as fast in bfloat16: see precision=bf16 in the docs")
+        if recipe.precision == "auto" and gain() > WORTHWHILE:
+            ranks.say(f"this processor multiplies {gain():.1f} times as fast in bfloat16: try precision=fastest")
     return run
 
 
@@ -170,20 +192,6 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> Run:
 def _peak() -> float:
     """What MFU is measured by; once for each process, since it takes a good part of a second."""
     return peak_flops(rounds=1)
-
-
-@cache
-def _gain() -> float:
-    """How much faster bfloat16 is here; once for each process."""
-    return bf16_gain(rounds=1)
-
-
-def _start_at_unigram(model: nn.Module, counts: Ints) -> None:
-    """Let vocabulary heads start as the unigram model: its log-probabilities, each piece counted once more."""
-    seen = torch.from_numpy(counts.astype(np.float64)) + 1  # [V]
-    for part in model.modules():
-        if isinstance(part, VocabularyHead):
-            part.bias.data.copy_((seen / seen.sum()).log())
 
 
 def _introduce(run: Run) -> None:

@@ -17,6 +17,7 @@ from pubmedbert.pretrain.objective import objective
 from pubmedbert.pretrain.optimizer import is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
+from pubmedbert.pretrain.precision import in_bf16
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.samples import Pack
 
@@ -245,7 +246,7 @@ def _stage(
 
 def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, model: nn.Module) -> list[Fit]:
     """The ways to fit a stage into a GPU: all but shards for a single one."""
-    half = recipe.precision == "bf16" or (recipe.precision == "auto" and not setting.here)
+    half = in_bf16(recipe.precision, "cpu" if setting.here else "cuda")
     room = setting.gpu.memory * GIB - memory.RESERVED
     found = []
     for checkpointed in (False, True):
