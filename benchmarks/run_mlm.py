@@ -20,14 +20,14 @@ POINTS = 12
 """Evaluations."""
 
 
-def run(size: str, shards: Path, minutes: float, settings: dict[str, float], length: int, rows: int) -> dict[str, Any]:
+def run(size: str, shards: Path, minutes: float, settings: dict[str, Any], length: int, rows: int) -> dict[str, Any]:
     """Train for some minutes, the learning rate falling to zero as they end.
 
     Args:
         size: of the model.
         shards: what `pubmedbert shards` wrote.
         minutes: on the clock.
-        settings: `lr`, `rows` in a step, `dropout`.
+        settings: `lr`, `rows` in a step, `dropout`, and whether products are in `bf16`.
         length: of a block, and of the held-out rows at most.
         rows: held-out rows.
 
@@ -58,7 +58,9 @@ def run(size: str, shards: Path, minutes: float, settings: dict[str, float], len
         done = seconds / budget
         for group in optimizer.param_groups:
             group["lr"] = settings["lr"] * min(max(done, 1e-3) / WARMUP, (1 - done) / (1 - WARMUP))
-        model(**batch).loss.backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings["bf16"]):
+            found = model(**batch).loss
+        found.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
+from benchmarks.budget import reached
 from benchmarks.run_mlm import batches
 
 from pubmedbert.pretrain.feed import feed
@@ -26,9 +27,9 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     command += ["--minutes", "0.1", "--quick", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.001, 16 rows, dropout 0 | "):
+    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.001, 16 rows, dropout 0, bf16 | "):
         assert part in text, part
-    result = json.loads((work / "loop lr 0.001, 16 rows, dropout 0.json").read_text())
+    result = json.loads((work / "loop lr 0.001, 16 rows, dropout 0, bf16.json").read_text())
     assert result["points"][-1][0] >= 6
     assert result["loss"] == result["points"][-1][1] < result["points"][0][1] - 0.5, "it learns"
     picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()
@@ -36,6 +37,13 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert "after" not in again.stderr
     assert page.read_text() == text
+
+
+def test_a_bar_is_reached_where_the_loss_stays_below_it() -> None:
+    points = [(10.0, 7.0), (20.0, 5.9), (30.0, 6.5), (40.0, 5.5)]
+    assert reached(points, 6.0) == 35.0
+    assert reached(points, 7.5) == 10.0
+    assert reached(points, 5.0) is None
 
 
 def test_blocks_are_full_and_masked_as_ours_are(shards: Path) -> None:
