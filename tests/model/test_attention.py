@@ -130,3 +130,14 @@ def test_places_must_be_ascending() -> None:
     layer, hidden, keep = SelfAttention(SMALL), torch.zeros(6, SMALL.width), torch.tensor([3, 1])
     with pytest.raises(ValueError, match="ascending order"):
         layer(hidden, [6], hidden[keep], keep)
+
+
+@pytest.mark.parametrize("dropped", [0.0, 0.25])
+def test_scores_of_bfloat16_are_in_fp32(dropped: float) -> None:
+    qkv, found = torch.randn(19, 3 * 16, generator=torch.Generator().manual_seed(3)).bfloat16(), []
+    for half in (True, False):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            found.append(packed_attention(qkv if half else qkv.float(), [5, 5, 9], HEADS, dropped))
+    assert found[0].dtype == torch.bfloat16
+    assert torch.equal(found[0], found[1].bfloat16())
