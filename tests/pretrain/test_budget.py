@@ -24,10 +24,11 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     page, work = tmp_path / "docs" / "benchmarks.md", tmp_path / "work"
     page.parent.mkdir()
     command = [sys.executable, "-m", "benchmarks.budget", "--shards", str(shards), "--work", str(work)]
-    command += ["--minutes", "0.1", "--quick", "--out", str(page)]
+    command += ["--minutes", "0.1", "--quick", "--whole", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "| lr 0.001, 16 rows, dropout 0, bf16 | "):
+    assert "| lr 0.001, 16 rows, dropout 0, bf16 | " in text
+    for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "In all of the loop's time"):
         assert part in text, part
     result = json.loads((work / "loop lr 0.001, 16 rows, dropout 0, bf16.json").read_text())
     assert result["points"][-1][0] >= 6

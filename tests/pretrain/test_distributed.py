@@ -44,6 +44,8 @@ FULL = replace(
     mask_share=0.3,
     mask_share_end=0.15,
     rows_start=24,
+    unigram_bias=True,
+    neighbours=3,
 )
 
 

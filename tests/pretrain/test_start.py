@@ -32,7 +32,7 @@ def split(documents: list[list[int]]) -> Split:
     return Split(np.array([*chain.from_iterable(documents)], np.uint16), ends, ends)
 
 
-@given(DOCUMENTS, st.integers(1, 4), st.integers(1, 30), st.integers(1, 6))
+@given(DOCUMENTS, st.integers(1, 4), st.integers(1, 60), st.integers(1, 6))
 def test_neighbours_are_counted_within_documents(
     documents: list[list[int]], window: int, chunk: int, contexts: int
 ) -> None:
@@ -69,6 +69,15 @@ def test_pieces_with_the_same_neighbours_have_near_vectors() -> None:
     assert near[0, 1] > near[0, 2:4].max() + 0.5
     assert near[2, 3] > near[3, 0:2].max() + 0.5
     assert torch.equal(vectors, start.word_vectors(whole, np.bincount(whole.tokens, minlength=9), 8, 2, seed=1))
+
+
+def test_pieces_without_neighbours_keep_their_embeddings() -> None:
+    whole = split([[0, 1, 0, 2], [3]])
+    words = torch.randn(6, 4)
+    before = words.clone()
+    start.start_at_neighbours(words, whole, np.bincount(whole.tokens, minlength=6), 2, seed=0)
+    assert torch.equal(words[3:], before[3:]), "3 stands alone, 4 and 5 do not occur"
+    assert not torch.equal(words[:3], before[:3])
 
 
 @pytest.mark.parametrize("objective", ["mlm", "mlm+nsp"])

@@ -33,7 +33,7 @@ from pubmedbert.pretrain.optimizer import Optimizer
 from pubmedbert.pretrain.precision import WORTHWHILE, gain
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.schedule import Moment, complete, moment, position
-from pubmedbert.pretrain.start import start_at_neighbours, start_at_unigram
+from pubmedbert.pretrain.start import start_at_neighbours, start_at_unigram, start_near_identity
 from pubmedbert.shards.read import Shards
 from pubmedbert.shards.samples import Ints, Pack
 from pubmedbert.vocab.folder import dump, load
@@ -107,16 +107,21 @@ class Run:
         part.objective.initialise(first, self.recipe.seed)
         if self.recipe.unigram_bias:
             start_at_unigram(first, self.unigram)
-        if self.recipe.neighbours and not self.start_from:
+        counted = self.recipe.neighbours and not self.start_from
+        if counted:
             assert isinstance(first, Bert)  # by the recipe
-            start_at_neighbours(first, self.train.split, self.unigram, self.recipe.neighbours, self.recipe.seed)
+            start_near_identity(first)
         weights = first.state_dict()
         if self.start_from:  # a pooler or next-sentence head may be new, or not be needed
             found = hf.load(self.start_from, need_vocabulary=True).state_dict()
             weights |= {name: value for name, value in found.items() if name in weights}
         part.model.load_state_dict(weights)
-        if self.recipe.neighbours:  # processors of different kinds do not find the same bits
-            self.ranks.share(part.model.get_parameter("encoder.embeddings.words.weight").data, 0)
+        if counted:  # by one rank for all: processors of different kinds would not find the same bits
+            words = part.model.get_parameter("encoder.embeddings.words.weight").data
+            self.ranks.say("counting which word pieces stand near each other")
+            if self.ranks.main:
+                start_at_neighbours(words, self.train.split, self.unigram, self.recipe.neighbours, self.recipe.seed)
+            self.ranks.share(words, 0)
         part.optimizer.forget()
         if part.average:
             part.average.restore()

@@ -24,8 +24,8 @@ _SPREAD = 0.05
 """Standard deviation of the numbers of a word's vector."""
 _IDENTITY = 0.8
 """What is added to the diagonals of a layer's value and output matrices, over the square root of the layers' number."""
-CHUNK = 2**21
-"""Pieces counted at once: 16 bytes for each of them and each neighbour on one side."""
+CHUNK = 2**25
+"""Pairs counted at once: 16 bytes for each of them."""
 
 
 def start_at_unigram(model: nn.Module, counts: Ints) -> None:
@@ -36,30 +36,32 @@ def start_at_unigram(model: nn.Module, counts: Ints) -> None:
             part.bias.data.copy_((seen / seen.sum()).log())
 
 
-def start_at_neighbours(model: Bert, split: Split, counts: Ints, window: int, seed: int) -> None:
-    """Let a masked language model start as one that predicts a piece by those around it.
+def start_near_identity(model: Bert) -> None:
+    """Let an untrained model add up the words of a row, and compare the sum with each word of the vocabulary.
 
-    Word embeddings become `word_vectors`. Value and output matrices of the layers and the head's dense matrix come near
-    the identity, so that the untrained model adds up the vectors of a row, and compares the sum with each word's.
+    A number is added on the diagonals of the layers' value and output matrices, and of the head's dense matrix.
+    """
+    config = model.config
+    for part in model.modules():
+        if isinstance(part, SelfAttention):
+            for matrix in (part.qkv.weight.data[2 * config.width :], part.output.weight.data):
+                matrix.diagonal().add_(_IDENTITY / sqrt(config.layers))
+        elif isinstance(part, VocabularyHead):
+            part.dense.weight.data.diagonal().add_(1.0)
+
+
+def start_at_neighbours(words: Tensor, split: Split, counts: Ints, window: int, seed: int) -> None:
+    """Let word embeddings start as `word_vectors`; those of pieces without neighbours stay.
 
     Args:
-        model: with fresh weights; pieces that do not occur keep theirs.
+        words: `[V, D]`, changed in place.
         split: the training documents.
         counts: `[V]` how often each piece occurs in them.
         window: how many pieces on each side are neighbours.
         seed: of the run.
     """
-    config = model.config
-    vectors = word_vectors(split, counts, config.width, window, seed)
-    seen = torch.from_numpy(counts > 0)
-    model.encoder.embeddings.words.weight.data[seen] = _SPREAD * vectors[seen]
-    width, near = config.width, _IDENTITY / sqrt(config.layers)
-    for part in model.modules():
-        if isinstance(part, SelfAttention):
-            part.qkv.weight.data[2 * width :].diagonal().add_(near)
-            part.output.weight.data.diagonal().add_(near)
-        elif isinstance(part, VocabularyHead):
-            part.dense.weight.data.diagonal().add_(1.0)
+    vectors = word_vectors(split, counts, words.shape[1], window, seed).to(words)
+    words.copy_(torch.where(vectors.any(dim=1, keepdim=True), _SPREAD * vectors, words))
 
 
 def word_vectors(split: Split, counts: Ints, width: int, window: int, seed: int) -> Tensor:
@@ -99,7 +101,7 @@ def neighbours(split: Split, counts: Ints, window: int) -> np.ndarray[tuple[int,
     column = np.full(size, -1, np.int64)
     column[np.argsort(-counts, kind="stable")[:kept]] = np.arange(kept)
     found = np.zeros(size * kept, np.float32)
-    for tokens, document in _texts(split):
+    for tokens, document in _texts(split, CHUNK // (2 * window)):
         keys = []
         for distance in range(1, window + 1):
             left, right = tokens[:-distance], tokens[distance:]
@@ -112,11 +114,11 @@ def neighbours(split: Split, counts: Ints, window: int) -> np.ndarray[tuple[int,
     return found.reshape(size, kept)
 
 
-def _texts(split: Split) -> Iterator[tuple[Ints, Ints]]:
-    """Documents in chunks: their pieces, and for each piece the number of its document."""
+def _texts(split: Split, together: int) -> Iterator[tuple[Ints, Ints]]:
+    """Documents in chunks of about so many pieces: the pieces, and for each of them the number of its document."""
     sizes = np.diff(split.documents)
     chosen = np.arange(0, len(sizes), max(-(-len(split.tokens) // MOST_TOKENS), 1))
     ends = np.cumsum(sizes[chosen])
-    for part in np.split(chosen, np.flatnonzero(np.diff(ends // CHUNK)) + 1):
+    for part in np.split(chosen, np.flatnonzero(np.diff(ends // max(together, 1))) + 1):
         texts = [split.tokens[split.documents[number] : split.documents[number + 1]] for number in part]
         yield np.concatenate(texts).astype(np.int64), np.repeat(part, sizes[part])
