@@ -46,7 +46,7 @@ CHANGES = {
     "100% [MASK]": ["as_mask=1.0", "as_random=0.0"],
     "length 48 to 128": ["phases=[{share=0.7, length=48}, {share=0.3, length=128}]"],
     "word frequencies": ["unigram_bias=true"],
-    "neighbours": ["unigram_bias=true", "neighbours=5"],
+    "word frequencies and neighbours": ["unigram_bias=true", "neighbours=5"],
     "weight averaging": ["average=0.98"],
 }
 """Ours: what is changed in `mini`."""

@@ -87,6 +87,11 @@ class Run:
         """How much of the run is done, from 0 to 1."""
         return position(self.recipe, self.at.step, self.at.seconds, 0.0)[0]
 
+    @property
+    def counts_neighbours(self) -> bool:
+        """Whether the run starts from counts of neighbours."""
+        return self.recipe.neighbours > 0 and not self.start_from
+
     def next_step(self) -> Moment:
         """What the next step is made with."""
         return moment(self.recipe, *position(self.recipe, self.at.step, self.at.seconds, self.last))
@@ -107,8 +112,7 @@ class Run:
         part.objective.initialise(first, self.recipe.seed)
         if self.recipe.unigram_bias:
             start_at_unigram(first, self.unigram)
-        counted = self.recipe.neighbours and not self.start_from
-        if counted:
+        if self.counts_neighbours:
             assert isinstance(first, Bert)  # by the recipe
             start_near_identity(first)
         weights = first.state_dict()
@@ -116,7 +120,7 @@ class Run:
             found = hf.load(self.start_from, need_vocabulary=True).state_dict()
             weights |= {name: value for name, value in found.items() if name in weights}
         part.model.load_state_dict(weights)
-        if counted:  # by one rank for all: processors of different kinds would not find the same bits
+        if self.counts_neighbours:  # by one rank for all: processors of different kinds would not find the same bits
             words = part.model.get_parameter("encoder.embeddings.words.weight").data
             self.ranks.say("counting which word pieces stand near each other")
             if self.ranks.main:
@@ -145,7 +149,7 @@ class Run:
         started = time.perf_counter()
         self.fresh()
         spent, budget = self.ranks.from_main(time.perf_counter() - started), 60 * self.recipe.minutes
-        if self.recipe.neighbours:
+        if self.counts_neighbours:
             self.at = replace(self.at, seconds=spent)
             if 0 < budget <= spent:
                 over = f"the run's {budget:.0f} s are over: set minutes higher"
