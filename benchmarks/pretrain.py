@@ -191,7 +191,8 @@ def child(variant: str, size: str, length: int, listed: Path, given: argparse.Na
 def measure(variant: str, size: str, length: int, listed: Path, pieces: int, allocator: bool) -> dict[str, float]:
     """The rate of a variant in real pieces a second, and the FLOPs that one needs; or the best product's FLOP/s."""
     from pubmedbert.model.flops import peak_flops
-    from pubmedbert.model.runtime import bf16_gain, prepare_torch
+    from pubmedbert.model.precision import bf16_gain
+    from pubmedbert.model.runtime import prepare_torch
 
     if variant == "peak":
         return {"peak": peak_flops(10), "gain": bf16_gain(10)}

@@ -16,7 +16,7 @@ from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
 
-FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0)
+FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0, precision="fp32")
 
 
 def quiet(note: str, gained: int) -> None:
@@ -27,15 +27,28 @@ def ready(own: Path, tiny: Path, task: str, recipe: Recipe = FAST) -> loop.Setup
     return loop.setup(open_own(own / f"{task}.toml"), recipe, tiny)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("task", ["ner", "classification", "relation", "multilabel", "pairs", "similarity"])
-def test_every_task_is_learned(own: Path, tiny: Path, task: str) -> None:
+def test_every_task_is_learned(own: Path, tiny: Path, task: str, precision: str) -> None:
     notes: list[str] = []
-    fitted = loop.fit(ready(own, tiny, task), 0, lambda note, _: notes.append(note))
+    made = ready(own, tiny, task, replace(FAST, precision=precision))
+    fitted = loop.fit(made, 0, lambda note, _: notes.append(note))
     assert fitted.dev > 0.85, notes
     assert not fitted.collapsed
     assert fitted.restarts == 0
     assert len(notes) == len(fitted.history) == 12
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] / 2
+
+
+def test_bfloat16_changes_the_training_by_its_rounding(own: Path, tiny: Path) -> None:
+    made = {name: ready(own, tiny, "ner", replace(FAST, precision=name)) for name in ("fp32", "bf16")}
+    losses = {}
+    for name, setup in made.items():
+        model = loop.new_model(setup.base, setup.head, setup.recipe, 0)
+        losses[name] = loop.update(setup, model, range(16))
+        assert all(value.grad is not None and value.grad.dtype == torch.float32 for value in model.parameters())
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.02)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])

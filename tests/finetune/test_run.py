@@ -28,9 +28,10 @@ from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.run import Job, finetune
 from pubmedbert.finetune.score import read_predictions
 from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.model import precision
 from pubmedbert.model.locate import locate
 
-FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0)
+FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0, precision="fp32")
 
 
 def job(own: Path, tiny: Path, task: str = "ner", **changes: Any) -> Job:
@@ -95,6 +96,22 @@ def test_more_seeds_are_added_to_those_that_are_there(finished: Path, own: Path,
     finetune(job(own, tiny), tmp_path / "run")
     assert (tmp_path / "run" / "seed-0").stat().st_mtime_ns == first
     assert content(tmp_path / "run") == content(finished)
+
+
+def test_the_fastest_precision_is_measured_once_for_a_run(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(name: str, asked: str, gain: float, seeds: int = 2) -> dict[str, Any]:
+        monkeypatch.setattr(precision, "gain", lambda: gain)
+        finetune(job(own, tiny, recipe=replace(FAST, epochs=2, precision=asked), seeds=seeds), tmp_path / name)
+        return content(tmp_path / name)
+
+    halves, exact = trained("bf16", "bf16", 1.0), trained("fp32", "fp32", 2.0)
+    assert halves["result"]["recipe"]["precision"] == "bf16"
+    assert halves["seed-1/model.safetensors"] != exact["seed-1/model.safetensors"]
+    assert trained("slow", "fastest", 1.1) == exact
+    trained("fast", "fastest", 2.0, seeds=1)
+    assert trained("fast", "fastest", 1.1) == halves, "a run goes on as it began"
 
 
 def test_workers_side_by_side_give_the_same_bits(finished: Path, own: Path, tiny: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from pubmedbert.model import attention, dropout, hf, loss
 from pubmedbert.model.config import SIZES, ModelConfig
 from pubmedbert.model.heads import Bert
-from pubmedbert.model.runtime import bf16_gain
+from pubmedbert.model.precision import bf16_gain
 from tests.model.reference import SMALL, load_theirs, our_model, some_rows
 
 LENGTHS = [4, 9, 9, 9, 30]

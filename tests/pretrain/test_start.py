@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
-from pubmedbert.pretrain import precision, run, start
+from pubmedbert.model import precision
+from pubmedbert.pretrain import run, start
 from pubmedbert.pretrain.loop import pretrain
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.read import Split

@@ -27,6 +27,7 @@ from pubmedbert.model import hf
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.head import Head
 from pubmedbert.model.heads import Bert
+from pubmedbert.model.precision import in_bf16
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.model.tuned import Tuned
 
@@ -42,6 +43,7 @@ class Setup:
 
     dataset: Dataset
     recipe: Recipe
+    """With lengths that suit the model, and the precision as it was measured."""
     base: Bert
     """The pretrained model; never changed."""
     tokenizer: ModelTokenizer
@@ -93,7 +95,7 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
     for split, examples in (("train", train), ("dev", dev)):
         if not examples:
             raise InputError(f"{dataset.name}: the {split} split is empty")
-    recipe = replace(recipe, max_length=length, pack_tokens=max(recipe.pack_tokens, length))
+    recipe = replace(recipe, max_length=length, pack_tokens=max(recipe.pack_tokens, length), precision=settled(recipe))
     return Setup(
         dataset=dataset,
         recipe=recipe,
@@ -106,6 +108,11 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
         dev=dev,
         dev_encoded=data.encode(hidden(dev), encoder, recipe),
     )
+
+
+def settled(recipe: Recipe) -> str:
+    """The precision that the recipe's comes to on this machine: "bf16" or "fp32"."""
+    return "bf16" if in_bf16(recipe.precision, "cpu") else "fp32"
 
 
 def fit(ready: Setup, seed: int, report: Report, folder: Path | None = None) -> Fitted:
@@ -219,7 +226,9 @@ def update(ready: Setup, model: Tuned, chosen: Sequence[int]) -> float:
     total = 0.0
     for packed in ready.train.packs(chosen, ready.recipe.pack_tokens, whole=ready.head.level == "text"):
         asked = data.wanted(packed, ready.targets, ready.head)
-        loss = data.loss(data.score_pack(model, packed), asked, ready.head) / max(units, 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=ready.recipe.precision == "bf16"):
+            scores = data.score_pack(model, packed)
+        loss = data.loss(scores.float(), asked, ready.head) / max(units, 1)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
     return total

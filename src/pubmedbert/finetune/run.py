@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,8 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
         say(f"{dataset.name}: {note}")
     with locked(folder, busy=f"another process is fine-tuning in {folder}; wait for it or choose another --out"):
         settings = claim(job, dataset, folder)
+        measured = str(read_json(folder / SETTINGS)["precision"])  # when the run began
+        job = replace(job, recipe=replace(job.recipe, precision=measured))
         if job.search:
             job = search(job, folder, settings)
         missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
@@ -129,7 +131,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     if not any(name.lstrip(".").startswith("seed-") for name in names):
         if other := sorted(name for name in names - {SETTINGS, RESULT} if not name.startswith(".")):
             raise InputError(f"{folder} holds {other[0]} and is no fine-tuning run; choose another --out")
-        write_json(path, settings | machine)
+        write_json(path, settings | machine | {"precision": loop.settled(job.recipe)})
         return settings
     before = read_json(path)
     for key in settings.keys() - {"model"}:

@@ -13,8 +13,8 @@ import torch
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, write_text
+from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.distributed import Ranks
-from pubmedbert.pretrain.precision import in_bf16
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.progress import say
 from pubmedbert.shards.read import Shards

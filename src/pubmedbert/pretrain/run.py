@@ -20,6 +20,7 @@ from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
+from pubmedbert.model.precision import WORTHWHILE, gain
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.average import Average
@@ -30,7 +31,6 @@ from pubmedbert.pretrain.feed import Feed, feed, fingerprint
 from pubmedbert.pretrain.guard import Guard
 from pubmedbert.pretrain.objective import objective, unigram_loss
 from pubmedbert.pretrain.optimizer import Optimizer
-from pubmedbert.pretrain.precision import WORTHWHILE, gain
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.schedule import Moment, complete, moment, position
 from pubmedbert.pretrain.start import start_at_neighbours, start_at_unigram, start_near_identity

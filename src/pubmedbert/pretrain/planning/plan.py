@@ -13,11 +13,11 @@ from torch import nn
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.electra import generator_config
+from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.objective import objective
 from pubmedbert.pretrain.optimizer import is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
-from pubmedbert.pretrain.precision import in_bf16
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.samples import Pack
 
