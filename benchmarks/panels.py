@@ -22,7 +22,9 @@ def panels(target: dict[str, Any], ours: dict[str, Any], unigram: float) -> str:
     parts = []
     for number, (title, results) in enumerate(drawn):
         lines = [line(run, one) for run, one in enumerate(results) if one]
-        levels = [Level(target["loss"], "the loop at its end"), Level(unigram, "word frequencies")]
+        levels = [Level(unigram, "word frequencies")]
+        if target not in results:  # else its own curve ends there
+            levels.append(Level(target["loss"], "the loop at its end"))
         picture = curves.chart(title, "minutes", "held-out loss", lines, levels)
         x, y = number % ACROSS * WIDTH, number // ACROSS * (HEIGHT + TITLE)
         inside = picture.replace("<svg ", f'<svg x="{x}" y="{y + TITLE}" width="{WIDTH}" height="{HEIGHT}" ', 1)

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from benchmarks.machine import place
 from benchmarks.trainer_rows import trainer_row
 
 from pubmedbert.blurb.datasets import open_dataset
@@ -46,6 +47,7 @@ def main() -> None:
     dataset = Dataset(whole.name, whole.task, whole.metric, whole.labels, read)
     folder = locate(given.model)
     ready = loop.setup(dataset, Recipe(lr=given.lr, epochs=given.epochs, select="last", restarts=0), folder)
+    print(f"{place()}; the Trainer in fp32, pubmedbert in {ready.recipe.precision}", flush=True)
     test = dataset.read("test")
     encoded = data.encode(hidden(test), ready.encoder, ready.recipe)
     scores: dict[str, list[float]] = {"trainer": [], "pubmedbert": []}
