@@ -54,7 +54,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_model(Path(folder), given.size)
         print(f"{place()}; {given.size} size, random weights, dropout 0.1")
-        precisions = ["fp32", "bf16"] if in_bf16("fastest", "cpu") else ["fp32"]
+        precisions = ["fp32", "bf16"] if in_bf16("auto", "cpu") else ["fp32"]
         variants = [f"{variant} {precision}" for precision in precisions for variant in VARIANTS]
         for name in given.sets.split(","):
             table(name, [run(variant, name, folder, given) for _ in range(given.rounds) for variant in variants])

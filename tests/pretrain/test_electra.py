@@ -29,6 +29,7 @@ from tests.model.reference import load_theirs
 from tests.pretrain.conftest import metrics
 
 TINY = Recipe(
+    precision="fp32",
     objective="electra",
     size="tiny",
     length=32,

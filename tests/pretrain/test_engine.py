@@ -25,6 +25,7 @@ from pubmedbert.shards.read import open_shards
 from tests.pretrain.conftest import make_shards, metrics
 
 SMALL = Recipe(
+    precision="fp32",
     size="tiny",
     length=32,
     max_positions=64,

@@ -28,6 +28,7 @@ from pubmedbert.pretrain.recipe import Recipe
 from tests.pretrain.conftest import metrics
 
 RECIPE = Recipe(
+    precision="fp32",
     size="tiny",
     length=32,
     max_positions=64,

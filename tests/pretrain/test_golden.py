@@ -20,6 +20,7 @@ from tests.pretrain.conftest import metrics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MLM = Recipe(
+    precision="fp32",
     size="tiny",
     length=32,
     max_positions=64,

@@ -19,6 +19,7 @@ from pubmedbert.pretrain.recipe import Recipe, load_recipe
 from tests.pretrain.conftest import make_shards, metrics
 
 SMALL = Recipe(
+    precision="fp32",
     size="tiny",
     length=32,
     max_positions=64,

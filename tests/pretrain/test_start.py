@@ -107,14 +107,14 @@ def test_electra_does_not_start_at_neighbours() -> None:
         Recipe(objective="electra", neighbours=5)
 
 
-def test_the_fastest_precision_is_what_was_measured(
+def test_the_faster_precision_is_what_was_measured(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for gain, expected in ((2.0, "bf16"), (1.1, "fp32")):
         monkeypatch.setattr(precision, "gain", lambda gain=gain: gain)
         named, measured = tmp_path / expected, tmp_path / f"measured {expected}"
         pretrain(replace(SMALL, precision=expected), shards, named)
-        pretrain(replace(SMALL, precision="fastest"), shards, measured)
+        pretrain(replace(SMALL, precision="auto"), shards, measured)
         assert tomllib.loads((measured / "config.toml").read_text())["machine"]["precision"] == expected
         assert_equal(weights(measured, 6), weights(named, 6))
 
@@ -122,7 +122,7 @@ def test_the_fastest_precision_is_what_was_measured(
 def test_a_resumed_run_keeps_the_precision_it_began_with(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(SMALL, precision="fastest")
+    recipe = replace(SMALL, precision="auto")
     monkeypatch.setattr(precision, "gain", lambda: 2.0)
     pretrain(recipe, shards, tmp_path / "run")
     whole = weights(tmp_path / "run", 6)

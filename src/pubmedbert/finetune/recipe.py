@@ -67,9 +67,9 @@ class Recipe(Settings):
     """The epoch whose weights are kept: the best on dev, or the last."""
     restarts: int = 2
     """How often a seed starts anew when it collapses to a constant answer."""
-    precision: str = "fastest"
-    """Matrix products of the training: fp32, bf16 (bfloat16; weights and predictions stay in fp32), or fastest: bf16 on
-    a processor that multiplies a third faster in it, as measured when the run begins, fp32 on any other."""
+    precision: str = "auto"
+    """Matrix products of the training: fp32, bf16 (bfloat16; weights and predictions stay in fp32), or auto: bf16 on a
+    processor that multiplies a third faster in it, as measured when the run begins, fp32 on any other."""
     pack_tokens: int = 4096
     """Most word pieces in a forward pass; an update's gradients are accumulated over its packs."""
 
@@ -93,7 +93,7 @@ class Recipe(Settings):
         self._one_of("scheme", SCHEMES)
         self._one_of("style", ("dummies", "markers", "original"))
         self._one_of("select", ("best", "last"))
-        self._one_of("precision", ("fastest", "fp32", "bf16"))
+        self._one_of("precision", ("auto", "fp32", "bf16"))
 
 
 def load_recipe(name: str, task: Task, size: str, given: Iterable[str] = ()) -> Recipe:

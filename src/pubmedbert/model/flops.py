@@ -43,11 +43,16 @@ def training_flops(
     return 6.0 * (linear + attention + head)
 
 
-def peak_flops(rounds: int = 3) -> float:
-    """The best fp32 matrix-multiplication rate of this machine in FLOP/s, over `SHAPES` and the libraries torch has."""
-    best = 0.0
+def peak_flops(rounds: int = 3, *, bf16: bool = False) -> float:
+    """The best rate of matrix products of this machine in FLOP/s, over `SHAPES` and the libraries torch has.
+
+    Args:
+        rounds: how often each is tried.
+        bf16: whether in bfloat16, else in fp32.
+    """
+    best, kind = 0.0, torch.bfloat16 if bf16 else torch.float32
     for rows, inner, columns in SHAPES:
-        left, right = torch.ones(rows, inner), torch.ones(columns, inner)
+        left, right = torch.ones(rows, inner, dtype=kind), torch.ones(columns, inner, dtype=kind)
         for multiply in (F.linear, product):
             for _ in range(rounds):
                 started = time.perf_counter()

@@ -36,7 +36,7 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
         InputError: it holds a run with other settings or shards, or something that is no run.
     """
     begun = bool(runs.checkpoints(folder))
-    kept = runs.config(folder).get("machine", {}).get("precision") if begun and recipe.precision == "fastest" else None
+    kept = runs.config(folder).get("machine", {}).get("precision") if begun and recipe.precision == "auto" else None
     bf16 = kept == "bf16" if kept else in_bf16(recipe.precision, ranks.device.type)
     made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
     machine = (

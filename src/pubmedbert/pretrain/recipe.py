@@ -16,7 +16,7 @@ RECIPES = Path(__file__).with_name("recipes")
 OBJECTIVES = ("mlm", "mlm+nsp", "electra")
 OPTIMIZERS = ("adamw", "lamb", "muon")
 SCHEDULES = ("linear", "cosine", "wsd")
-PRECISIONS = ("auto", "fastest", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,8 +140,8 @@ class Recipe(Settings):
     keep: int = 2
     """Newest checkpoints kept."""
     precision: str = "auto"
-    """fp32, bf16 (matrix products in bfloat16), auto (bf16 on a GPU, fp32 on a CPU), or fastest: bf16 on a GPU and on a
-    CPU that multiplies a third faster in it, which is measured when the run starts, and kept."""
+    """Matrix products: fp32, bf16 (bfloat16, the weights staying in fp32), or auto: bf16 on a GPU and on a CPU that
+    multiplies a third faster in it, as measured when the run starts, fp32 on any other."""
     recompute: bool = False
     """Keep each layer's input only and compute the rest again in the backward pass: less memory, a third more work."""
     shard: bool = False

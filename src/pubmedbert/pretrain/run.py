@@ -20,7 +20,6 @@ from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
-from pubmedbert.model.precision import WORTHWHILE, gain
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.average import Average
@@ -191,16 +190,14 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
     run.restore()
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
-        run.peak = _peak()
-        if recipe.precision == "auto" and gain() > WORTHWHILE:
-            ranks.say(f"this processor multiplies {gain():.1f} times as fast in bfloat16: try precision=fastest")
+        run.peak = _peak(bf16)
     return run
 
 
 @cache
-def _peak() -> float:
+def _peak(bf16: bool) -> float:
     """What MFU is measured by; once for each process, since it takes a good part of a second."""
-    return peak_flops(rounds=1)
+    return peak_flops(rounds=1, bf16=bf16)
 
 
 def _introduce(run: Run) -> None:

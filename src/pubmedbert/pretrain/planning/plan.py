@@ -13,7 +13,6 @@ from torch import nn
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.electra import generator_config
-from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.objective import objective
 from pubmedbert.pretrain.optimizer import is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
@@ -246,7 +245,7 @@ def _stage(
 
 def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, model: nn.Module) -> list[Fit]:
     """The ways to fit a stage into a GPU: all but shards for a single one."""
-    half = in_bf16(recipe.precision, "cpu" if setting.here else "cuda")
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and not setting.here)
     room = setting.gpu.memory * GIB - memory.RESERVED
     found = []
     for checkpointed in (False, True):
@@ -295,7 +294,7 @@ def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
     if setting.mfu is not None:
         notes = [f"the MFU of {setting.mfu:.0%} is yours"]
     elif setting.here:
-        notes = [f"the MFU of {gpu.mfu:.0%} is assumed; `pretrain` shows the real one as it runs"]
+        notes = [f"the MFU of {gpu.mfu:.0%} is assumed, of products in fp32; `pretrain` shows the real one as it runs"]
     elif gpu.measured:
         notes = ["the MFU is that of published runs of other code; --check shows how well they are predicted"]
     else:
