@@ -79,7 +79,7 @@ def test_compare_two_runs(
     main(["compare", str(report / "gad"), str(tmp_path / "b"), "--data", str(blurb_data), "--resamples", "50"])
     said = capsys.readouterr().out
     assert said.startswith("gad: micro F1 of ")
-    assert "(paired bootstrap, 2 examples, 50 resamples)" in said
+    assert "(bootstrap over 2 examples and the seeds (2 and 2), 50 resamples)" in said
 
 
 def test_ones_own_data_needs_no_folder(
@@ -135,11 +135,79 @@ def test_a_data_set_that_fails_does_not_stop_the_others(
     data = shutil.copytree(blurb_data, tmp_path / "data")
     (data / "GAD" / "train.tsv").write_text("index\tsentence\n")
     names = ["--datasets", "gad,biosses"]
-    main(["blurb", "--model", str(tiny), "--data", str(data), "--out", str(tmp_path / "out"), *QUICK, *names])
-    assert "gad: " in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["blurb", "--model", str(tiny), "--data", str(data), "--out", str(tmp_path / "out"), *QUICK, *names])
+    assert capsys.readouterr().err.splitlines()[-1].endswith("gad could not be run: gad: the train split is empty")
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written["missing"]["gad"] == "gad: the train split is empty"
     assert written["datasets"]["biosses"]["test"] is not None
+
+
+def test_an_old_result_of_a_data_set_that_fails_now_is_not_reported(
+    report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = shutil.copytree(blurb_data, tmp_path / "data"), shutil.copytree(report, tmp_path / "out")
+    lines = (data / "BIOSSES" / "train.tsv").read_text().splitlines()
+    (data / "BIOSSES" / "train.tsv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["blurb", "--model", str(tiny), "--data", str(data), "--out", str(out), *QUICK])
+    assert "biosses could not be run" in capsys.readouterr().err
+    written = json.loads((out / "report.json").read_text())
+    assert "was made with other examples in train" in written["missing"]["biosses"]
+    assert written["datasets"].keys() == {"ncbi-disease", "gad"}
+    assert "was made with other examples" in (out / "report.md").read_text()
+
+
+def test_predictions_for_another_test_split_are_not_compared(
+    own: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
+    data = shutil.copytree(own, tmp_path / "own")
+    toml, runs = str(data / "classification.toml"), [str(tmp_path / name) for name in "ab"]
+    for run in runs:
+        main(["finetune", "--model", str(tiny), "--dataset", toml, "--out", run, *QUICK])
+    main(["compare", *runs, "--dataset", toml, "--resamples", "20"])
+    assert "24 examples and the seeds (2 and 2), 20 resamples" in capsys.readouterr().out
+    lines = (data / "test.jsonl").read_text().splitlines()
+    (data / "test.jsonl").write_text("\n".join(reversed(lines)) + "\n")
+    assert "for other texts than the test split" in refused("compare", *runs, "--dataset", toml)
+    other = str(own / "relation.toml")
+    assert "is a run on classification with" in refused("compare", *runs, "--dataset", other)
+
+
+def test_a_search_leaves_what_a_recipe_file_sets(own: Path, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("lr = 2e-3\nbatch = 8\nepochs = 1\n")
+    toml, out = str(own / "classification.toml"), tmp_path / "run"
+    run = ["finetune", "--model", str(tiny), "--dataset", toml, "--out", str(out), "--recipe", str(tmp_path / "r.toml")]
+    main([*run, "--seeds", "1", "--search", "1"])
+    recipe = json.loads((out / "result.json").read_text())["recipe"]
+    assert (recipe["lr"], recipe["batch"], recipe["epochs"]) == (2e-3, 8, 1)
+
+
+def test_a_style_is_for_data_with_offsets(
+    own: Path, blurb_data: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    style = ["--set", "style=markers"]
+    said = refused(
+        "finetune", "--model", tiny, "--dataset", own / "relation.toml", "--out", tmp_path / "a", *QUICK, *style
+    )
+    assert "no style can be set" in said
+    gad = ["--dataset", "gad", "--data", str(blurb_data), "--out", str(tmp_path / "b")]
+    main(["finetune", "--model", str(tiny), *gad, *QUICK, *style])
+    assert json.loads((tmp_path / "b" / "result.json").read_text())["recipe"]["style"] == "dummies"
+
+
+def test_a_second_text_needs_a_model_that_reads_two(own: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    save(build(WORDS), tmp_path / "one")
+    hf.save(
+        our_model(ModelConfig(vocab_size=len(WORDS), layers=1, width=8, heads=1, ffn=8, token_types=1)),
+        tmp_path / "one",
+    )
+    data = shutil.copytree(own, tmp_path / "own")
+    with (data / "classification.toml").open("a") as file:
+        file.write('text_b = "other"\n')
+    toml = data / "classification.toml"
+    said = refused("finetune", "--model", tmp_path / "one", "--dataset", toml, "--out", tmp_path / "run", *QUICK)
+    assert "reads one text at a time" in said
 
 
 def test_pairs_need_a_model_that_reads_two_texts(own: Path, tmp_path: Path, refused: Callable[..., str]) -> None:

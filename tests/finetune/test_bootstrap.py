@@ -35,7 +35,7 @@ def test_the_difference_is_that_of_the_scores(gold: list[str]) -> None:
         assert found.low < found.difference < found.high
         assert found.low > 0
         assert found.p < 0.01
-        assert (found.resamples, found.examples) == (500, 200)
+        assert (found.resamples, found.drawn) == (500, 200)
 
 
 def test_resampling_by_counts_is_resampling_examples(gold: list[str]) -> None:
@@ -100,6 +100,35 @@ def test_p_is_calibrated() -> None:
     runs = [[["a" if draw.random() < 0.7 else "b" for _ in gold] for _ in range(2)] for _ in range(300)]
     found = sum(paired("accuracy", gold, [a], [b], resamples=200).p < 0.05 for a, b in runs) / 300
     assert 0.02 < found < 0.09
+
+
+def test_seeds_are_drawn_too() -> None:
+    """Two sets of seeds of one recipe, whose seeds differ far more than the examples would have them."""
+    gold: list[Gold] = ["a"] * 400
+    draw = random.Random(8)
+
+    def side() -> list[list[Gold]]:
+        shares = [min(1.0, max(0.0, draw.gauss(0.7, 0.08))) for _ in range(10)]
+        return [["a" if draw.random() < share else "b" for _ in gold] for share in shares]
+
+    found = [paired("accuracy", gold, side(), side(), resamples=300) for _ in range(60)]
+    assert sum(not one.low <= 0 <= one.high for one in found) <= 9, "one in twenty, and some more with ten seeds"
+    assert sum(one.p < 0.05 for one in found) <= 9
+
+
+def test_examples_of_a_document_are_drawn_together() -> None:
+    """Ten copies of every example tell no more than one."""
+    gold: list[Gold] = ["a"] * 60
+    first: list[Gold] = [*["a"] * 40, *["b"] * 20]
+    one = paired("accuracy", gold, [first], [gold], resamples=800)
+    copies = [item for item in first for _ in range(10)]
+    names = [str(number // 10) for number in range(600)]
+    many = paired("accuracy", gold * 10, [copies], [gold * 10], documents=names, resamples=800)
+    assert many.drawn == 60
+    assert many.difference == pytest.approx(one.difference)
+    assert many.high - many.low == pytest.approx(one.high - one.low, rel=0.2)
+    apart = paired("accuracy", gold * 10, [copies], [gold * 10], resamples=800)
+    assert apart.high - apart.low < 0.5 * (many.high - many.low)
 
 
 def test_many_examples_are_resampled_in_blocks() -> None:

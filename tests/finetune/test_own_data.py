@@ -156,6 +156,15 @@ def test_columns_may_be_text_or_counted_from_the_end_and_labels_may_be_json_valu
     assert open_own(make(tmp_path, toml, a_x=rows)).labels == ("3", "true")
 
 
+def test_labels_in_lists_are_as_labels_in_cells(tmp_path: Path) -> None:
+    toml = 'task="multilabel"\nformat="jsonl"\ntrain="a.x"\ndev="a.x"'
+    data = open_own(make(tmp_path, toml, a_x='{"text": "a", "label": [" x", "x"]}\n{"text": "b", "label": ["y "]}\n'))
+    assert data.labels == ("x", "y")
+    assert "line 1: the text '\\ud800' is not valid Unicode" in refused(
+        make(tmp_path, toml, a_x='{"text": "a", "label": ["\\ud800"]}\n')
+    )
+
+
 @pytest.mark.parametrize(
     ("toml", "sentence"),
     [
@@ -231,7 +240,7 @@ def test_metrics() -> None:
 def test_a_document_is_on_one_side(tmp_path: Path) -> None:
     documents = "".join(f"-DOCSTART- d{number}\n\n" + "a\tO\n\nb\tB-X\n\nc\tO\n\n" for number in range(60))
     data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=documents))
-    sides = [{example.document for example in data.read(split)} for split in ("train", "dev")]  # type: ignore[union-attr]
+    sides = [{example.document for example in data.read(split)} for split in ("train", "dev")]
     assert sides[0]
     assert sides[1]
     assert not sides[0] & sides[1]

@@ -78,6 +78,7 @@ def test_tokens_keep_offsets() -> None:
         ("1|t|A\n1\t0\t1\tA\tX\n", "line 2: PMID|t|title, then"),
         ("1|t|A\n1|a|B\n2\t0\t1\tA\tX\n", "line 3: PMID|t|title, then"),
         ("1|t|A\n1|a|B\n1\t0\tone\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
+        (f"1|t|A\n1|a|B\n1\t{'1' * 5000}\t{'2' * 5000}\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
         ("1|t|A\n1|a|B\n1\t0\t1\tZ\tX\n", "line 3: characters 0 to 1 of the document are 'A', not 'Z'"),
         ("1|t|A\n1|a|B\n1\t7\t9\tZ\tX\n", "line 3: characters 7 to 9 of the document are '', not 'Z'"),
     ],

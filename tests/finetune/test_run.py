@@ -128,6 +128,31 @@ def test_only_the_best_model_is_kept_where_asked(own: Path, tiny: Path, tmp_path
     assert not list((tmp_path / "none").glob("*/model.safetensors"))
 
 
+def test_what_an_earlier_call_did_not_keep_is_trained_again(
+    finished: Path, own: Path, tiny: Path, tmp_path: Path
+) -> None:
+    def models() -> list[str]:
+        return sorted(path.parent.name for path in (tmp_path / "run").glob("seed-*/model.safetensors"))
+
+    finetune(job(own, tiny, keep="none"), tmp_path / "run")
+    assert models() == []
+    finetune(job(own, tiny, keep="best"), tmp_path / "run")
+    assert len(models()) == 1
+    finetune(job(own, tiny, keep="all"), tmp_path / "run")
+    assert models() == ["seed-0", "seed-1"]
+    assert content(tmp_path / "run") == content(finished)
+    finetune(job(own, tiny, keep="none"), tmp_path / "run")
+    assert models() == []
+
+
+def test_types_that_only_the_test_split_has_are_named(own: Path, tiny: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(own, tmp_path / "own")
+    tagged = (data / "test.conll").read_text()
+    (data / "test.conll").write_text(tagged.replace("B-Drug", "B-Gene", 1))
+    result = finetune(job(data, tiny, seeds=1, keep="none", recipe=replace(FAST, epochs=1)), tmp_path / "run")
+    assert result["notes"] == ["The test split has labels that the other splits lack: Gene."]
+
+
 def test_test_labels_are_not_read_before_every_seed_is_done(own: Path, tiny: Path, tmp_path: Path) -> None:
     reads: list[tuple[str, int]] = []
     opened = open_own(own / "ner.toml")
@@ -225,7 +250,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(
     assert content(folder) == content(finished)
 
 
-def test_workers_do_not_outlive_their_parent(own: Path, tiny: Path, tmp_path: Path) -> None:
+def test_workers_end_with_their_parent_and_not_before(own: Path, tiny: Path, tmp_path: Path) -> None:
     process = start(own, tiny, tmp_path / "run", workers=2)
     deadline = time.monotonic() + 60
     children: list[int] = []
@@ -233,6 +258,10 @@ def test_workers_do_not_outlive_their_parent(own: Path, tiny: Path, tmp_path: Pa
         listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         children = [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
         time.sleep(0.01)
+    for child in children:
+        os.kill(child, signal.SIGINT)
+    time.sleep(0.3)
+    assert all(Path(f"/proc/{child}").exists() for child in children), "Ctrl-C is the parent's to answer"
     process.kill()
     process.wait(60)
     deadline = time.monotonic() + 60

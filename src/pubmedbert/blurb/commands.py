@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from pubmedbert.errors import InputError
+
 Keep = Literal["all", "best", "none"]
 Set = Annotated[list[str] | None, Parameter(name="--set", negative="")]
 
@@ -106,12 +108,14 @@ def blurb(
 
     names = [name.strip() for name in datasets.split(",") if name.strip()]
     options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
-    run_blurb(model, data, out, options, names=names, team=team)
+    failed = run_blurb(model, data, out, options, names=names, team=team)
     print((out / "report.md").read_text(encoding="utf-8"))
+    if failed:
+        raise InputError(f"{', '.join(failed)} could not be run: {next(iter(failed.values()))}")
 
 
 def compare(first: Path, second: Path, *, data: Path | None = None, dataset: str = "", resamples: int = 10_000) -> None:
-    """Whether one fine-tuning run is better than another: a paired bootstrap over the test examples.
+    """Whether one fine-tuning run is better than another: a paired bootstrap over the test set and the seeds.
 
     Parameters
     ----------
@@ -124,8 +128,8 @@ def compare(first: Path, second: Path, *, data: Path | None = None, dataset: str
     dataset
         The TOML file, where the data set is your own.
     resamples
-        How often the test set is drawn anew.
+        How often test set and seeds are drawn anew.
     """
-    from pubmedbert.blurb.drive import compare_runs
+    from pubmedbert.blurb.compare import compare_runs
 
     print(compare_runs(first, second, data, dataset, resamples))

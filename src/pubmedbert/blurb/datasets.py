@@ -229,6 +229,8 @@ _ENTRIES = (
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 NAMES: tuple[str, ...] = tuple(ENTRIES)
 """In the order of the paper."""
+WITH_OFFSETS = ("chemprot", "ddi")
+"""Relations whose files say where the related names are, so that they can be shown in every style."""
 _HELD_OUT: tuple[Split, ...] = ("dev", "test")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,9 @@ from typing import Any
 from pubmedbert.blurb import datasets
 from pubmedbert.blurb.report import write_report
 from pubmedbert.errors import InputError
-from pubmedbert.files import read_json
-from pubmedbert.finetune import bootstrap
-from pubmedbert.finetune.data import gold as gold_of
 from pubmedbert.finetune.own_data import open_own
-from pubmedbert.finetune.recipe import load_recipe, size_of
+from pubmedbert.finetune.recipe import Recipe, load_recipe, size_of
 from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune
-from pubmedbert.finetune.score import RESULT, read_predictions
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
@@ -99,6 +95,7 @@ def finetune_one(
     task = opener(dataset, folder)().task
     settings = load_recipe(options.recipe, task, size_of(config.layers, model, values.get("model_type")), options.given)
     side_by_side = min(options.workers or cores(), seeds)
+    settings = _styled(settings, dataset)
     job = Job(
         open=opener(dataset, folder, settings.style),
         model=found,
@@ -110,9 +107,18 @@ def finetune_one(
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
         search=search,
-        fixed=tuple(overrides(options.given)),
+        fixed=(*overrides(options.given), *(read_toml(Path(options.recipe)) if Path(options.recipe).is_file() else ())),
     )
     return finetune(job, out)
+
+
+def _styled(recipe: Recipe, dataset: str) -> Recipe:
+    """The recipe with the only style that a data set has, where it comes without the offsets of what is related."""
+    if recipe.style == "dummies" or dataset in datasets.WITH_OFFSETS:
+        return recipe
+    if dataset not in datasets.NAMES:
+        raise InputError(f"style = {recipe.style}: a data set of one's own is shown as it is, so no style can be set")
+    return replace(recipe, style="dummies")
 
 
 def has_test(dataset: str) -> bool:
@@ -122,7 +128,7 @@ def has_test(dataset: str) -> bool:
 
 def run_blurb(
     model: str, folder: Path, out: Path, options: Options, *, names: Iterable[str] = (), team: str = ""
-) -> dict[str, Any]:
+) -> dict[str, str]:
     """Fine-tune on every data set whose files are there, and write the report after each.
 
     Args:
@@ -134,7 +140,7 @@ def run_blurb(
         team: who submits.
 
     Returns:
-        What `report.json` says.
+        The data sets whose files are there and which failed all the same, and why; the report says so, too.
 
     Raises:
         InputError: a name is unknown, or none of the data sets can be read.
@@ -146,20 +152,23 @@ def run_blurb(
     missing |= {name: "left out by --datasets" for name in datasets.NAMES if name not in chosen and name not in missing}
     if not any(name not in missing for name in chosen):
         raise InputError(next(missing[name] for name in chosen))
-    report: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     waiting = [name for name in datasets.NAMES if name not in missing]
+    count = len(waiting)
     while waiting:
         name = waiting.pop(0)
         try:
             say(summary(finetune_one(model, name, folder, out / name, options)))
         except InputError as error:  # the others may do well
             say(f"{name}: {error}")
-            missing[name] = str(error)
-            continue
-        report = write_report(out, missing | dict.fromkeys(waiting, "not run yet"), team=team or "TEAM", model=model)
-    if not report:
-        raise InputError(f"no data set could be run; the first: {next(missing[name] for name in chosen)}")
-    return report
+            failed[name] = str(error)
+            if len(failed) == count:
+                raise InputError(f"no data set could be run; the first: {next(iter(failed.values()))}") from error
+            if waiting:
+                continue
+        told = missing | dict.fromkeys(waiting, "not run yet")
+        write_report(out, told, failed, team=team or "TEAM", model=model)
+    return failed
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -173,44 +182,3 @@ def summary(result: dict[str, Any]) -> str:
 def _mean(values: dict[str, float | None]) -> str:
     spread = f" ± {100 * values['sd']:.2f}" if values["sd"] is not None else ""
     return f"{100 * (values['mean'] or 0.0):.2f}{spread}"
-
-
-def compare_runs(first: Path, second: Path, folder: Path | None, own: str = "", resamples: int = 10_000) -> str:
-    """The difference of two runs' test scores, with its interval, as a sentence.
-
-    Raises:
-        InputError: the runs are of different data sets, or have no test predictions.
-    """
-    if resamples < 1:
-        raise InputError(f"resamples must be a whole number from 1, not {resamples}")
-    results: list[dict[str, Any]] = [read_json(run / RESULT) for run in (first, second)]
-    for run, result in zip((first, second), results, strict=True):
-        if not {"dataset", "title", "seeds"} <= result.keys():
-            raise InputError(f"{run / RESULT} is no result of a fine-tuning run")
-    name = results[0]["dataset"]
-    if results[1]["dataset"] != name:
-        raise InputError(
-            f"{first} is a run on {name}, {second} on {results[1]['dataset']}; compare runs on one data set"
-        )
-    dataset = opener(own or name, folder)()
-    gold = dataset.read("test")
-    ids = [example.id for example in gold]
-    predictions = []
-    for run, result in zip((first, second), results, strict=True):
-        seeds = [read_predictions(run / f"seed-{entry['seed']}" / "test.jsonl") for entry in result["seeds"]]
-        if any([key for key, _ in seed] != ids for seed in seeds):
-            raise InputError(f"{run} does not hold predictions for the test split of {name}")
-        predictions.append([[answer for _, answer in seed] for seed in seeds])
-    found = bootstrap.paired(
-        dataset.metric,
-        [gold_of(example) for example in gold],
-        *predictions,
-        labels=dataset.labels,
-        negative=dataset.negative,
-        resamples=resamples,
-    )
-    return (
-        f"{name}: {results[0]['title']} of {first} minus {second}: {100 * found.difference:+.2f} "
-        f"[{100 * found.low:+.2f}, {100 * found.high:+.2f}], p = {found.p:.4f} "
-        f"(paired bootstrap, {found.examples:,} examples, {found.resamples:,} resamples)"
-    )

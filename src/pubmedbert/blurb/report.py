@@ -16,13 +16,19 @@ from pubmedbert.files import write_json, write_text
 
 
 def write_report(
-    folder: Path, missing: Mapping[str, str], *, team: str = "TEAM", model: str = "MODEL"
+    folder: Path,
+    missing: Mapping[str, str],
+    failed: Mapping[str, str] | None = None,
+    *,
+    team: str = "TEAM",
+    model: str = "MODEL",
 ) -> dict[str, object]:
     """Write `report.json`, `report.md`, `report.html` and `submission.zip` into a folder of results.
 
     Args:
         folder: with a folder for each data set that holds `result.json` and `seed-N/test.jsonl`.
         missing: data sets that were not run, and why.
+        failed: data sets that could not be run, and why; what an earlier run left of them is not reported.
         team: named in the submission.
         model: its name in the submission.
 
@@ -32,7 +38,7 @@ def write_report(
     Raises:
         InputError: there is no result, a file is damaged, or the folder can't be written.
     """
-    summary = summarize(folder, missing)
+    summary = summarize(folder, missing, failed or {})
     report = _report(summary)
     write_submission(folder / "submission.zip", summary, team=team, model=model)
     write_text(folder / "report.html", page(summary))

@@ -120,17 +120,18 @@ class Summary:
         )
 
 
-def summarize(folder: Path, missing: Mapping[str, str]) -> Summary:
+def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str]) -> Summary:
     """Read all results of a report.
 
     Args:
         folder: with a folder for each data set, that has a `result.json`; unfinished ones have none.
         missing: data sets that were not run, and why.
+        failed: data sets that could not be run, and why; earlier results of theirs are passed over.
 
     Raises:
         InputError: there is no result, one is damaged, or they are of several models.
     """
-    results = [_read(path) for path in sorted(folder.glob("*/result.json"))]
+    results = [_read(path) for path in sorted(folder.glob("*/result.json")) if path.parent.name not in failed]
     if not results:
         raise InputError(f"{folder} holds no result: a folder for each data set, with its result.json, is wanted")
     if len(models := sorted({result.model for result in results})) > 1:
@@ -145,7 +146,7 @@ def summarize(folder: Path, missing: Mapping[str, str]) -> Summary:
     return Summary(
         model=models[0],
         results=tuple(results),
-        missing=_missing({result.dataset for result in results}, set(tests), missing),
+        missing=_missing({result.dataset for result in results}, set(tests), {**missing, **failed}),
         tasks={task: Score(mean, task_sd.get(task)) for task, mean in task_means(means).items()},
         blurb=Score(blurb_score(means), blurb_sd(sds)) if means.keys() >= set(DATASETS) else None,
     )

@@ -1,10 +1,11 @@
 """Is one model better than another, or one recipe steadier? Answers by the bootstrap.
 
-`paired` resamples the examples of a test set (Berg-Kirkpatrick et al. 2012; Efron & Tibshirani 1993, chapters 13 and
-16), `interval` the seeds of a recipe. Neither covers what it does not resample: `paired` tells what another test set of
-this kind and size would show for these very runs, not for runs on other training data or with other seeds; `interval`
-tells of other seeds on this very test set. Sentences of one document are not independent, so that intervals over
-sentences are somewhat too narrow. Of many comparisons some come out significant by chance: p is not corrected for that.
+`paired` resamples the test set (Berg-Kirkpatrick et al. 2012; Efron & Tibshirani 1993, chapters 13 and 16) and the
+seeds of either side, `interval` only the seeds of a recipe. Neither covers what it does not resample: `paired` tells
+what another test set of this kind and size and other seeds would show, not another training set; with one seed a side
+it tells of these very runs. `interval` tells of other seeds on this very test set. Sentences of one document are not
+independent, so whole documents are drawn where they are known; else intervals over sentences are somewhat too narrow.
+With few seeds they are so as well. Of many comparisons some come out significant by chance: p is not corrected.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Comparison:
     p: float
     """Two-sided achieved significance level: how often so large a difference comes about by resampling alone."""
     resamples: int
-    examples: int
+    drawn: int
+    """Documents or, where they are not known, examples of the test set."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,13 @@ def paired(
     *,
     labels: Sequence[str] = (),
     negative: str | None = None,
+    documents: Sequence[str] = (),
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Comparison:
     """Compare two models by the paired bootstrap: every resample of the examples is scored for all runs of both.
+
+    Each resample also draws the seeds of either side anew, each side by itself, for no seed has a partner.
 
     The null distribution is the bootstrap's, moved to a difference of 0 (Berg-Kirkpatrick et al. 2012, section 2), with
     one added to both counts so that p is never 0.
@@ -83,6 +88,8 @@ def paired(
         second: those of the other; it may have another number of seeds.
         labels: as for `metrics.score`.
         negative: as for `metrics.score`.
+        documents: of each example; examples of one are drawn together. Nothing where they are not known; correlations
+            take no notice.
         resamples: how many.
         seed: of the resampling.
 
@@ -94,20 +101,22 @@ def paired(
         raise ValueError("both models need the predictions of at least one seed")
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, not {resamples}")
-    sides = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])  # [S]: mean minus mean
     runs = [*first, *second]
+    drawn = len(gold)
     if metrics.of(metric).things is None:
         rounds = _correlations(metric, gold, runs, resamples, seed)
     else:
         tables = [metrics.counts(metric, gold, run, labels=labels, negative=negative) for run in runs]
-        rounds = _f1s(tables, resamples, seed)
-    observed, *blocks = (scores @ sides for scores in rounds)
-    difference = float(observed[0])
-    resampled = np.concatenate(blocks)  # [R]
+        table = _of_documents(np.concatenate(tables, axis=1), documents)
+        rounds, drawn = _f1s(table, len(runs), resamples, seed), len(table)
+    observed, *blocks = rounds
+    sides = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])  # [S]: mean minus mean
+    difference = float(observed[0] @ sides)
+    resampled = (np.concatenate(blocks) * _seeds(len(first), len(second), resamples, seed)).sum(axis=1)  # [R]
     low, high = np.percentile(resampled, [2.5, 97.5])
     # Equal differences may differ in the last bit: they must not fall on either side by chance.
     extreme = np.count_nonzero(np.abs(resampled - difference) >= abs(difference) - 1e-12)
-    return Comparison(difference, float(low), float(high), (1 + int(extreme)) / (1 + resamples), resamples, len(gold))
+    return Comparison(difference, float(low), float(high), (1 + int(extreme)) / (1 + resamples), resamples, drawn)
 
 
 def interval(
@@ -144,11 +153,27 @@ def interval(
     return SeedComparison(_estimate(mean_a - mean_b), _estimate(sd_a - sd_b), ratio, resamples)
 
 
-def _f1s(counts: Sequence[metrics.Counts], resamples: int, seed: int) -> Iterator[Array]:
-    """Scores [1, S] of the examples as they are, then [R, S] of each block of resamples."""
-    table = np.concatenate(counts, axis=1).astype(np.float64)  # [E, S K]; sums stay far below 2^53, so exact
-    shape = (-1, len(counts), counts[0].shape[1])
-    examples = len(table)
+def _of_documents(table: NDArray[Any], documents: Sequence[str]) -> Array:
+    """Counts `[E, S K]` of examples added up to those of documents, `[documents, S K]`."""
+    if not documents:
+        return table.astype(np.float64)  # sums stay far below 2^53, so exact
+    _, places = np.unique(np.asarray(documents), return_inverse=True)  # [E]
+    sums = np.zeros((int(places.max()) + 1, table.shape[1]))
+    np.add.at(sums, places, table)
+    return sums
+
+
+def _seeds(first: int, second: int, resamples: int, seed: int) -> Array:
+    """Weights `[R, S]` of the runs: how often each was drawn, as a share of its side; below 0 on the second side."""
+    random = np.random.default_rng([seed, 1])
+    sides = [random.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in (first, second)]
+    return np.concatenate([sides[0], -sides[1]], axis=1)
+
+
+def _f1s(table: Array, runs: int, resamples: int, seed: int) -> Iterator[Array]:
+    """Scores [1, S] of counts `[E, S K]` as they are, then [R, S] of each block of resamples."""
+    examples, columns = table.shape
+    shape = (-1, runs, columns // runs)
     yield metrics.from_counts(table.sum(axis=0).reshape(shape))
     for drawn in _resamples(examples, resamples, seed):
         weights = np.stack([np.bincount(row, minlength=examples) for row in drawn]).astype(np.float64)  # [R, E]

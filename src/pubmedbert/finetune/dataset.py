@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
+
+from pubmedbert.infer.labels.spans import entities
 
 Task = Literal["ner", "words", "relation", "similarity", "classification", "multilabel", "pairs"]
 """Named entities; a class for each word (PICO); one of several relations; a number for two texts; one class for a text;
@@ -39,6 +41,8 @@ class Labelled:
     label: str | float | tuple[str, ...] | None
     """A class, a number (similarity), the classes that hold (multilabel), or None where it is hidden."""
     text_b: str | None = None
+    document: str = ""
+    """As for `Tagged`."""
 
 
 Example = Tagged | Labelled
@@ -71,6 +75,20 @@ def fingerprint(examples: Sequence[Example]) -> str:
     for example in examples:
         digest.update(json.dumps(asdict(example)).encode())
     return digest.hexdigest()[:16]
+
+
+def labels_of(example: Example, task: Task) -> Iterable[str]:
+    """The types of an example's entities, the tags of its words but O, or its classes; nothing for a number."""
+    if isinstance(example, Tagged):
+        tags = example.tags or ()
+        return {kind for kind, _, _ in entities(tags)} if task == "ner" else set(tags) - {"O"}
+    label = example.label
+    return label if isinstance(label, tuple) else [label] if isinstance(label, str) else []
+
+
+def has_pairs(examples: Sequence[Example]) -> bool:
+    """Whether any example is of two texts."""
+    return any(isinstance(example, Labelled) and example.text_b is not None for example in examples)
 
 
 def hidden(examples: Sequence[Example]) -> list[Example]:

@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune import checkpoint, data, metrics
 from pubmedbert.finetune.checkpoint import Progress
 from pubmedbert.finetune.data import Encoded, Target
-from pubmedbert.finetune.dataset import Dataset, Example, Split, hidden
+from pubmedbert.finetune.dataset import Dataset, Example, Split, has_pairs, hidden
 from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, mixed, reinitialise
@@ -89,12 +89,12 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
     length = min(recipe.max_length, base.config.max_positions)
     encoder = RowEncoder(tokenizer, length)
     head = data.head_for(dataset, recipe)
-    if dataset.task in ("pairs", "similarity") and base.config.token_types < 2:
-        raise InputError(f"{model} reads one text at a time (type_vocab_size 1), {dataset.name} has two")
     train, dev = dataset.read("train"), dataset.read("dev")
     for split, examples in (("train", train), ("dev", dev)):
         if not examples:
             raise InputError(f"{dataset.name}: the {split} split is empty")
+    if has_pairs(train) and base.config.token_types < 2:
+        raise InputError(f"{model} reads one text at a time (type_vocab_size 1), {dataset.name} has two")
     recipe = replace(recipe, max_length=length, pack_tokens=max(recipe.pack_tokens, length), precision=settled(recipe))
     return Setup(
         dataset=dataset,

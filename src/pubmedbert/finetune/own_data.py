@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, Labelled, Split, Tagged, Task
+from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, Labelled, Split, Tagged, Task, labels_of
 from pubmedbert.finetune.pubtator import read_pubtator, tagged
 from pubmedbert.finetune.readers import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
-from pubmedbert.infer.labels.spans import entities
 from pubmedbert.infer.tokenizer import valid
 from pubmedbert.settings import read_toml
 
@@ -106,7 +105,7 @@ def open_own(path: Path) -> Dataset:
 
 def _collected(own: _Own, split: Split) -> tuple[str, ...]:
     """The labels that occur in a file, in order."""
-    return tuple(sorted({label for example in own.read(own.files[split]) for label in _labels(example, own.task)}))
+    return tuple(sorted({label for example in own.read(own.files[split]) for label in labels_of(example, own.task)}))
 
 
 def _split(own: _Own, split: Split) -> Sequence[Example]:
@@ -127,14 +126,6 @@ def _held_out(example: Example) -> bool:
     else:
         text = f"{example.text}\n{example.text_b or ''}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _DEV_SHARE == 0
-
-
-def _labels(example: Example, task: Task) -> Iterable[str]:
-    if isinstance(example, Tagged):
-        tags = example.tags or ()
-        return {kind for kind, _, _ in entities(tags)} if task == "ner" else set(tags) - {"O"}
-    label = example.label
-    return label if isinstance(label, tuple) else [label] if isinstance(label, str) else []
 
 
 def _own(path: Path) -> _Own:
@@ -216,7 +207,10 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
         value = [part.strip() for part in value.split(separator) if part.strip()]
     if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
         raise InputError(f'{row.where}: "{column}" must be a list of labels, not {value!r}')
-    return tuple(sorted({valid(item) for item in value}))
+    try:
+        return tuple(sorted({valid(item.strip()) for item in value}))
+    except InputError as error:
+        raise InputError(f"{row.where}: {error}") from error
 
 
 def _scalar(row: Row, column: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Tagged
-from pubmedbert.finetune.readers import read_lines
+from pubmedbert.finetune.readers import OFFSET, read_lines
 
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 """A run of letters and digits, or any other character: of 25,868 mentions in the two corpora, 12 end inside a word."""
@@ -136,7 +136,7 @@ def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
     cells = line.split("\t")
     if len(cells) == 4 and not cells[1].isdecimal():
         return  # a relation between concepts
-    if len(cells) < 5 or not (cells[1].isdecimal() and cells[2].isdecimal()):
+    if len(cells) < 5 or not all(re.fullmatch(OFFSET, cell) for cell in cells[1:3]):
         raise InputError(f"{where}: PMID, start, end, text and type are wanted, parted by tabs, not {line[:40]!r}")
     start, end = int(cells[1]), int(cells[2])
     if start >= end or text[start:end].strip() != cells[3].strip():  # a mention in NCBI-disease has spaces after it

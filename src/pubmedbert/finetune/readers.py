@@ -20,6 +20,8 @@ from pubmedbert.infer.labels.spans import entities
 RowFormat = Literal["jsonl", "csv", "tsv"]
 ROW_FORMATS: tuple[RowFormat, ...] = get_args(RowFormat)
 
+OFFSET = "[0-9]{1,9}"
+"""A place in a text; longer numbers are no places, and Python refuses to read the longest."""
 _LONGEST_LINE = 64 << 20  # bytes; a file without line ends must not fill the memory
 _BYTE_ORDER_MARK = "\ufeff"
 _DOCUMENT = "-DOCSTART-"

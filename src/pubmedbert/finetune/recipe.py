@@ -50,7 +50,8 @@ class Recipe(Settings):
     """Longest row in word pieces, [CLS] and [SEP] included; not above the model's positions."""
     long: str = "windows"
     """What becomes of longer texts: "windows" reads all of it in overlapping rows and averages their states, "truncate"
-    reads the beginning. Words are always read in windows, each classified once."""
+    reads the beginning. In training the first eight windows of a text are read, which share a backward pass. Words are
+    always read in windows, each classified once."""
     pooling: str = "pooler"
     """A text's state: pooler, cls, mean or max."""
     scheme: str = "bio"

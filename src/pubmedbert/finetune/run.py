@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, locked, read_json, sha256, write_json, write_text
 from pubmedbert.finetune import loop
 from pubmedbert.finetune.data import Encoded
-from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Tagged, fingerprint
+from pubmedbert.finetune.dataset import Dataset, Example, Tagged, fingerprint, has_pairs
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.score import NOTE, RESULT, score_run
 from pubmedbert.finetune.search import search
@@ -35,6 +35,7 @@ SETTINGS = "settings.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab.txt")
 KEEP = ("all", "best", "none")
+MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +95,17 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
             say(f"{folder} is complete: {job.seeds} seeds; nothing to do but to score them")
         about = {"model": job.model_name, "weights": settings["weights"], "recipe": asdict(job.recipe)}
         result = score_run(folder, dataset, job.seeds, test=job.test, about=about)
-        _drop_models(job, result, folder)
+        best = max(result["seeds"], key=lambda entry: entry["dev"])["seed"]
+        if job.keep == "best" and not (folder / f"seed-{best}" / MODEL).exists():
+            each_seed(job, [best], folder)  # an earlier call kept less
+        _drop_models(job, best, folder)
         return result
 
 
 def _done(job: Job, seed: Path) -> bool:
     """Whether nothing is left to do for a seed."""
-    return (seed / NOTE).exists() and (not job.test or (seed / "test.jsonl").exists())
+    scored = (seed / NOTE).exists() and (not job.test or (seed / "test.jsonl").exists())
+    return scored and (job.keep != "all" or (seed / MODEL).exists())
 
 
 def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
@@ -162,7 +167,7 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
     test = loop.encoded_split(ready, "test") if job.test else None
     for seed in seeds:
         place, work = folder / f"seed-{seed}", folder / f".seed-{seed}"
-        if test is not None and (place / NOTE).exists() and (place / "model.safetensors").exists():
+        if test is not None and (place / NOTE).exists() and (place / MODEL).exists():
             note: dict[str, Any] = read_json(place / NOTE)  # trained before without the test split
             write_json(place / NOTE, note | {"test_texts": fingerprint(test[0])})
             _predict_test(ready, load_tuned(place)[0], test, place)
@@ -192,7 +197,7 @@ def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
     """A model folder that transformers and `pubmedbert predict` load."""
     recipe = ready.recipe
     extra = {"task": ready.dataset.task, "dataset": ready.dataset.name, "long": recipe.long, "style": recipe.style}
-    texts = 2 if any(isinstance(example, Labelled) and example.text_b is not None for example in ready.dev) else 1
+    texts = 2 if has_pairs(ready.dev) else 1
     if ready.head.level == "tokens":
         extra["words"] = way(example.words for example in ready.dev if isinstance(example, Tagged))
     save_tuned(fitted.model, folder, extra | {"max_length": recipe.max_length, "texts": texts})
@@ -206,15 +211,12 @@ def _lines(ids: Sequence[str], answers: Sequence[Answer]) -> str:
     return "".join(json.dumps({"id": name, "prediction": answer}, ensure_ascii=False) + "\n" for name, answer in pairs)
 
 
-def _drop_models(job: Job, result: dict[str, Any], folder: Path) -> None:
-    """Delete the weights of all seeds but the best on dev, where only that one is to be kept."""
-    if job.keep != "best":
-        return
-    best = max(result["seeds"], key=lambda entry: entry["dev"])["seed"]
+def _drop_models(job: Job, best: int, folder: Path) -> None:
+    """Delete the weights of the seeds whose models are not to be kept."""
     for seed in range(job.seeds):
-        if seed != best:
-            (folder / f"seed-{seed}" / "model.safetensors").unlink(missing_ok=True)
-            (folder / f"seed-{seed}" / "config.json").unlink(missing_ok=True)
+        if job.keep == "none" or (job.keep == "best" and seed != best):
+            for name in (MODEL, "config.json"):
+                (folder / f"seed-{seed}" / name).unlink(missing_ok=True)
 
 
 def cores() -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, write_json
 from pubmedbert.finetune import data, metrics
-from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Split, fingerprint, hidden
+from pubmedbert.finetune.dataset import Dataset, Example, Split, fingerprint, hidden, labels_of
 from pubmedbert.finetune.stability import Answer
 
 RESULT = "result.json"
@@ -84,9 +84,8 @@ def _scored(path: Path, dataset: Dataset, gold: Sequence[Example], texts: object
 
 def _unlearned(gold: Sequence[Example], dataset: Dataset) -> list[str]:
     """A remark on labels of the test split that the model has no class for."""
-    labels = (example.label for example in gold if isinstance(example, Labelled))
-    held = {name for label in labels for name in (label if isinstance(label, tuple) else (label,))}
-    strange = sorted(name for name in held - set(dataset.labels) if isinstance(name, str))
+    held = {label for example in gold for label in labels_of(example, dataset.task)}
+    strange = sorted(held - set(dataset.labels))
     return [f"The test split has labels that the other splits lack: {', '.join(strange)}."] if strange else []
 
 

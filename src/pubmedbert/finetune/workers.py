@@ -8,7 +8,9 @@ import os
 import queue
 import signal
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,8 +49,9 @@ def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
             context.Process(target=_work, args=(job, folder, waiting, notes, os.getpid()), daemon=True)
             for _ in range(min(job.workers, len(seeds)))
         ]
-        for worker in workers:
-            worker.start()
+        with _uninterrupted():
+            for worker in workers:
+                worker.start()
         try:
             for note, gained in _until_done(workers, notes):
                 _tell(advance, note, gained)
@@ -101,6 +104,19 @@ def _work(
         train_seeds(job, iter(waiting.get, None), folder, report)
     except (InputError, ModelError, OSError, MemoryError) as error:
         notes.put((str(error) or type(error).__name__, None))
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes begun here take no notice of Ctrl-C: it is their parent's to answer, which ends them."""
+    if threading.current_thread() is not threading.main_thread():  # no other may set signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _end_with(parent: int) -> None:

@@ -45,9 +45,9 @@ def chemprot(folder: Path, **files: str) -> Path:
 
 def test_chemprot(tmp_path: Path) -> None:
     assert read_chemprot(chemprot(tmp_path), "train", "dummies") == [
-        Labelled("1.T1.T2", "@CHEMICAL$ inhibits @GENE$.", "CPR:4"),
-        Labelled("1.T3.T4", "@CHEMICAL$ binds @GENE$.", "false"),
-        Labelled("1.T4.T5", "Aspirin binds @CHEM-GENE$.", "false"),
+        Labelled("1.T1.T2", "@CHEMICAL$ inhibits @GENE$.", "CPR:4", document="1"),
+        Labelled("1.T3.T4", "@CHEMICAL$ binds @GENE$.", "false", document="1"),
+        Labelled("1.T4.T5", "Aspirin binds @CHEM-GENE$.", "false", document="1"),
     ]
     assert [example.text for example in read_chemprot(tmp_path, "train", "markers")] == [
         "[E1] Aspirin [/E1] inhibits [E2] COX-1 [/E2].",
@@ -152,9 +152,9 @@ def test_ddi(tmp_path: Path) -> None:
         "d2.s0.p0",
     ]
     assert read["train"] == [
-        Labelled("d0.s0.p0", "Oral @DRUG$ with @DRUG$ or beta blockers and agonists.", "DDI-int"),
-        Labelled("d0.s0.p1", "Oral @DRUG$ with heparin or @DRUG$.", "DDI-false"),
-        Labelled("d0.s0.p2", "Oral aspirin with heparin or @DRUG-DRUG$.", "DDI-false"),
+        Labelled("d0.s0.p0", "Oral @DRUG$ with @DRUG$ or beta blockers and agonists.", "DDI-int", document="d0"),
+        Labelled("d0.s0.p1", "Oral @DRUG$ with heparin or @DRUG$.", "DDI-false", document="d0"),
+        Labelled("d0.s0.p2", "Oral aspirin with heparin or @DRUG-DRUG$.", "DDI-false", document="d0"),
     ]
     marked = read_ddi(tmp_path, "train", "markers")[2].text
     assert marked == "Oral aspirin with heparin or [E1] [E2] beta blockers [/E1] and agonists [/E2]."

@@ -6,6 +6,7 @@ relations of groups that are not evaluated, are "false" (Gu et al. 2020, section
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from pubmedbert.blurb.readers.relation import Span, Style, show
 from pubmedbert.blurb.readers.sentences import lower_case_words, split_sentences
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Split
-from pubmedbert.finetune.readers import Row, read_rows
+from pubmedbert.finetune.readers import OFFSET, Row, read_rows
 
 LABELS = ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9", "false")
 NEGATIVE = "false"
@@ -63,7 +64,7 @@ def read_chemprot(folder: Path, split: Split, style: Style) -> list[Labelled]:
             for first, second in _pairs(inside):
                 label = relations.get((pmid, first[0], second[0]), relations.get((pmid, second[0], first[0]), NEGATIVE))
                 shown = show(text[start:end], _moved(first[1], start), _moved(second[1], start), style, "CHEM-GENE")
-                examples.append(Labelled(f"{pmid}.{first[0]}.{second[0]}", shown, label))
+                examples.append(Labelled(f"{pmid}.{first[0]}.{second[0]}", shown, label, document=pmid))
     return examples
 
 
@@ -114,6 +115,6 @@ def _relations(path: Path) -> dict[tuple[str, str, str], str]:
 
 def _offset(row: Row, column: str) -> int:
     value = row.text(column)
-    if not value.isdecimal():
+    if not re.fullmatch(OFFSET, value):
         raise InputError(f"{row.where}: the {column} of an entity must be a number of characters, not {value!r}")
     return int(value)

@@ -15,7 +15,7 @@ from pubmedbert.blurb.readers.archive import zip_members
 from pubmedbert.blurb.readers.relation import Span, Style, show
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Split
-from pubmedbert.finetune.readers import read_lines
+from pubmedbert.finetune.readers import OFFSET, read_lines
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -44,7 +44,7 @@ def read_ddi(folder: Path, split: Split, style: Style) -> list[Labelled]:
     """
     archive = folder / ARCHIVE
     dev = {line.strip() for _, line in read_lines(folder / DEV_DOCUMENTS)} - {""}
-    examples = []
+    examples: list[Labelled] = []
     seen = set()
     for name, data in zip_members(archive, ".xml"):
         if (_TEST if split == "test" else _TRAIN) not in f"/{name}":
@@ -54,7 +54,8 @@ def read_ddi(folder: Path, split: Split, style: Style) -> list[Labelled]:
         identifier = document.get("id", "")
         seen.add(identifier)
         if split == "test" or (identifier in dev) == (split == "dev"):
-            examples += [pair for sentence in document.iter("sentence") for pair in _pairs(where, sentence, style)]
+            for sentence in document.iter("sentence"):
+                examples += _pairs(where, sentence, style, identifier)
     if split == "dev" and dev - seen:
         raise InputError(f"{archive} lacks the document {min(dev - seen)}, which {DEV_DOCUMENTS} names")
     if not examples:
@@ -75,7 +76,7 @@ def _parse(where: str, data: bytes) -> Element:
     return root
 
 
-def _pairs(where: str, sentence: Element, style: Style) -> Iterator[Labelled]:
+def _pairs(where: str, sentence: Element, style: Style, document: str) -> Iterator[Labelled]:
     text = re.sub(r"[\n\r\t]", " ", sentence.get("text", ""))
     drugs = {entity.get("id", ""): _span(where, entity, len(text)) for entity in sentence.iter("entity")}
     for pair in sentence.iter("pair"):
@@ -83,7 +84,8 @@ def _pairs(where: str, sentence: Element, style: Style) -> Iterator[Labelled]:
         if not identifier or None in ends:
             raise InputError(f"{where}: a pair must have an id and two entities of its sentence, e1 and e2")
         first, second = sorted((span for span in ends if span), key=lambda span: span.start)
-        yield Labelled(identifier, show(text, first, second, style, "DRUG-DRUG"), _label(where, pair))
+        shown = show(text, first, second, style, "DRUG-DRUG")
+        yield Labelled(identifier, shown, _label(where, pair), document=document)
 
 
 def _label(where: str, pair: Element) -> str:
@@ -101,9 +103,9 @@ def _label(where: str, pair: Element) -> str:
 def _span(where: str, entity: Element, length: int) -> Span:
     """An entity from its first to its last character: one in pieces ("0-5;12-15") covers what is between them."""
     offsets = entity.get("charOffset", "")
-    if not re.fullmatch(r"\d+-\d+(;\d+-\d+)*", offsets):
+    if not re.fullmatch(f"{OFFSET}-{OFFSET}(;{OFFSET}-{OFFSET})*", offsets):
         raise InputError(f'{where}: the offsets of an entity must have the form "0-5;12-15", not {offsets!r}')
-    numbers = re.findall(r"\d+", offsets)
+    numbers = re.findall(OFFSET, offsets)
     start, end = int(numbers[0]), int(numbers[-1]) + 1
     if not start < end <= length:
         raise InputError(f"{where}: the entity at {offsets} is not inside its sentence of {length} characters")
