@@ -11,7 +11,7 @@ import pytest
 from pubmedbert.blurb.datasets import ENTRIES, NAMES, Group, available, counts, entry, open_dataset
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, Dataset, Labelled, Split, Tagged
-from pubmedbert.finetune.readers import read_conll
+from pubmedbert.finetune.formats.columns import read_conll
 
 DEV_DEVIATES = {"bc5-disease": 4_246, "ebm-pico": 87_308}
 

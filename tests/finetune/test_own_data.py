@@ -10,8 +10,8 @@ import pytest
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
+from pubmedbert.finetune.formats.columns import RowFormat
 from pubmedbert.finetune.own_data import METRICS, TASKS, open_own
-from pubmedbert.finetune.readers import RowFormat
 
 CONLL = "p53\tB-Gene\nbinds\tO\n\nit\tO\n"
 PUBTATOR = "1|t|Aspirin.\n1|a|\n1\t0\t7\tAspirin\tChemical\n"
@@ -171,7 +171,7 @@ def test_labels_in_lists_are_as_labels_in_cells(tmp_path: Path) -> None:
         ("task = ", "is not TOML"),
         ('format = "csv"', "task must be one of ner, words, relation"),
         ('task = "tagging"', "not 'tagging'"),
-        ('task = "ner"', "format must be one of conll, pubtator, jsonl, csv, tsv; it is missing"),
+        ('task = "ner"', "format must be one of conll, pubtator, bioasq, hoc, jsonl, csv, tsv; it is missing"),
         ('task = "ner"\nformat = "csv"', "it must be conll or pubtator"),
         ('task = "pairs"\nformat = "conll"', "it must be jsonl or csv or tsv"),
         ('task = "pairs"\nformat = "csv"', "train is missing"),

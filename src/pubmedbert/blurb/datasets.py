@@ -12,7 +12,9 @@ from pubmedbert.blurb.readers import chemprot, ddi, hoc, questions, tables
 from pubmedbert.blurb.readers.relation import Style, check_style
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, Dataset, Example, Labelled, Split, Tagged, Task
-from pubmedbert.finetune.readers import read_conll
+from pubmedbert.finetune.formats.bioasq import ANSWERS
+from pubmedbert.finetune.formats.columns import read_conll
+from pubmedbert.finetune.formats.hoc import HALLMARKS
 from pubmedbert.infer.labels.spans import entities
 
 Group = Literal[
@@ -196,7 +198,7 @@ _ENTRIES = (
         metric="multilabel_f1",
         group="Document classification",
         folder="HoC",
-        labels=hoc.LABELS,
+        labels=HALLMARKS,
         train=1_295,
         dev=186,
         test=371,
@@ -218,7 +220,7 @@ _ENTRIES = (
         name="bioasq",
         title="BioASQ",
         folder="BioASQ",
-        labels=questions.BIOASQ_LABELS,
+        labels=ANSWERS,
         train=670,
         dev=75,
         test=140,

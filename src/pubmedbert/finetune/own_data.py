@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, Labelled, Split, Tagged, Task, labels_of
-from pubmedbert.finetune.pubtator import read_pubtator, tagged
-from pubmedbert.finetune.readers import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
+from pubmedbert.finetune.formats.bioasq import read_bioasq_golden
+from pubmedbert.finetune.formats.columns import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
+from pubmedbert.finetune.formats.hoc import read_hoc_originals
+from pubmedbert.finetune.formats.pubtator import read_pubtator, tagged
 from pubmedbert.infer.tokenizer import valid
 from pubmedbert.settings import read_toml
 
 TASKS: tuple[Task, ...] = get_args(Task)
-Format = Literal["conll", "pubtator"] | RowFormat
-FORMATS: tuple[Format, ...] = ("conll", "pubtator", *ROW_FORMATS)
+Release = Literal["pubtator", "bioasq", "hoc"]
+Format = Literal["conll"] | Release | RowFormat
+FORMATS: tuple[Format, ...] = ("conll", *get_args(Release), *ROW_FORMATS)
 METRICS: dict[Task, tuple[str, ...]] = {
     "ner": ("entity_f1",),
     "words": ("word_macro_f1",),
@@ -35,9 +38,20 @@ Reader = Callable[[Path], Sequence[Example]]
 """Reads the examples of a file."""
 
 _Name = TypeVar("_Name", bound=str)
-_WORD_FORMATS: dict[Task, tuple[Format, ...]] = {"ner": ("conll", "pubtator"), "words": ("conll",)}
-_PUBTATOR_KEYS = {"task", "format", "train", "dev", "test", "metric"}
-_CONLL_KEYS = _PUBTATOR_KEYS | {"text", "label"}
+_RELEASES: dict[Format, Reader] = {
+    "pubtator": lambda file: tagged(read_pubtator(file)),
+    "bioasq": read_bioasq_golden,
+    "hoc": read_hoc_originals,
+}
+"""Forms that leave nothing to be said of columns."""
+_FORMATS: dict[Task, tuple[Format, ...]] = {
+    "ner": ("conll", "pubtator"),
+    "words": ("conll",),
+    "pairs": (*ROW_FORMATS, "bioasq"),
+    "multilabel": (*ROW_FORMATS, "hoc"),
+}
+_RELEASE_KEYS = {"task", "format", "train", "dev", "test", "metric"}
+_CONLL_KEYS = _RELEASE_KEYS | {"text", "label"}
 _ROW_KEYS = _CONLL_KEYS | {"text_b", "id", "negative", "separator"}
 _WITH_NEGATIVE: tuple[Task, ...] = ("relation", "classification", "pairs")
 _TWO_TEXTS: tuple[Task, ...] = ("similarity", "pairs")
@@ -63,11 +77,11 @@ class _Own:
 def open_own(path: Path) -> Dataset:
     """Open the data set that a TOML file describes.
 
-    Its keys: `task`, one of `TASKS`; `format` (`conll` for ner and words, `pubtator` for ner, `jsonl`, `csv` or `tsv`
-    for the others); `train` and, if there are, `dev` and `test`, files relative to it, gzip or not; `text`, `text_b`,
-    `label` and `id`, the names of columns (in conll `text` and `label` are numbers of columns, from 0: the first and
-    the last unless given); `negative`, the class that the F1 leaves out; `metric`; `separator` of the labels in a cell
-    (multilabel, ","; lines of JSON have lists).
+    Its keys: `task`, one of `TASKS`; `format` (`conll` for ner and words, `pubtator` for ner; `jsonl`, `csv` or `tsv`
+    for the others, `bioasq` for pairs, `hoc` for multilabel); `train` and, if there are, `dev` and `test`, files
+    relative to it, gzip or not; `text`, `text_b`, `label` and `id`, the names of columns (in conll `text` and `label`
+    are numbers of columns, from 0: the first and the last unless given); `negative`, the class that the F1 leaves out;
+    `metric`; `separator` of the labels in a cell (multilabel, ","; lines of JSON have lists).
 
     Train and dev are read to collect the labels, test only when it is asked for. A label of dev that train lacks is a
     class that can't be learned: it stays in the gold, and a note names it. Where there is no dev, a tenth of train,
@@ -132,10 +146,10 @@ def _own(path: Path) -> _Own:
     table = read_toml(path)
     task = _choice(path, table, "task", TASKS)
     form = _choice(path, table, "format", FORMATS)
-    right = _WORD_FORMATS.get(task, ROW_FORMATS)
+    right = _FORMATS.get(task, ROW_FORMATS)
     if form not in right:
         raise InputError(f"{path}: format = {form!r} does not go with task = {task!r}: it must be {' or '.join(right)}")
-    keys = {"conll": _CONLL_KEYS, "pubtator": _PUBTATOR_KEYS}.get(form, _ROW_KEYS)
+    keys = _RELEASE_KEYS if form in _RELEASES else _CONLL_KEYS if form == "conll" else _ROW_KEYS
     if unknown := sorted(table.keys() - keys):
         raise InputError(f"{path}: {unknown[0]!r} is no key for {form}; the keys are {', '.join(sorted(keys))}")
     if "negative" in table and task not in _WITH_NEGATIVE:
@@ -162,11 +176,7 @@ def _own(path: Path) -> _Own:
 def _reader(path: Path, table: dict[str, Any], task: Task, form: Format) -> Reader:
     if form == "conll":
         return _conll(path, table, task)
-    return _pubtator if form == "pubtator" else _rows(path, table, task, form)
-
-
-def _pubtator(file: Path) -> Sequence[Example]:
-    return tagged(read_pubtator(file))
+    return _RELEASES[form] if form in _RELEASES else _rows(path, table, task, cast(RowFormat, form))
 
 
 def _conll(path: Path, table: dict[str, Any], task: Task) -> Reader:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from pubmedbert.blurb.readers.hoc import LABELS, read_hoc, read_hoc_originals
-from pubmedbert.blurb.readers.questions import read_bioasq, read_bioasq_golden, read_pubmedqa
+from pubmedbert.blurb.readers.hoc import read_hoc
+from pubmedbert.blurb.readers.questions import read_bioasq, read_pubmedqa
 from pubmedbert.blurb.readers.tables import read_biosses, read_gad
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, Labelled
+from pubmedbert.finetune.formats.bioasq import read_bioasq_golden
+from pubmedbert.finetune.formats.hoc import HALLMARKS, read_hoc_originals
 
 
 def write(path: Path, text: str) -> Path:
@@ -30,7 +29,7 @@ def bits(*held: int) -> str:
 def test_hoc(tmp_path: Path) -> None:
     text = f"labels\tsentence\tindex\n{bits(9)}\tOne .\t7_s0\n{bits()}\tNone .\t8_s0\n{bits(0, 9)}\tTwo .\t7_s1\n"
     assert read_hoc(write(tmp_path / "dev.tsv", text)) == [
-        Labelled("7", "One . Two .", (LABELS[0], LABELS[9])),
+        Labelled("7", "One . Two .", (HALLMARKS[0], HALLMARKS[9])),
         Labelled("8", "None .", ()),
     ]
 
@@ -39,48 +38,6 @@ def test_hoc(tmp_path: Path) -> None:
 def test_bad_hoc(tmp_path: Path, row: str) -> None:
     with pytest.raises(InputError, match=r"dev\.tsv, line 2: "):
         read_hoc(write(tmp_path / "dev.tsv", f"labels\tsentence\tindex\n{row}\n"))
-
-
-def tar(path: Path, **files: str | bytes) -> Path:
-    with tarfile.open(path, "w:gz") as archive:
-        for name, text in files.items():
-            data = text.encode() if isinstance(text, str) else text
-            member = tarfile.TarInfo(f"HoC/{name.replace('_', '/')}.txt")
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
-
-
-def test_hoc_originals(tmp_path: Path) -> None:
-    cells = f"< <{LABELS[7]}--Apoptosis AND{LABELS[8]}-- < NULL"
-    path = tar(tmp_path / "hoc.tar.gz", text_7="One .\nTwo .\nThree .\n", labels_7=cells)
-    assert read_hoc_originals(path) == [Labelled("7", "One . Two . Three .", LABELS[7:9])]
-
-
-@pytest.mark.parametrize(
-    ("files", "sentence"),
-    [
-        ({"text_7": "One ."}, "must hold text/PMID.txt and labels/PMID.txt"),
-        ({}, "must hold text/PMID.txt and labels/PMID.txt"),
-        ({"text_7": "One .\nTwo .", "labels_7": "<"}, "7 has 2 sentences and labels of 1"),
-        ({"text_7": "One .", "labels_7": "<Immortality"}, "7: 'Immortality' is none of the ten hallmarks"),
-        ({"text_7": b"\xff", "labels_7": "<"}, "HoC/text/7.txt: byte 1 is not UTF-8"),
-        ({"text_7": " " * (9 << 20)}, "too large"),
-    ],
-)
-def test_bad_originals(tmp_path: Path, files: dict[str, str | bytes], sentence: str) -> None:
-    with pytest.raises(InputError, match="hoc") as caught:
-        read_hoc_originals(tar(tmp_path / "hoc.tar.gz", **files))
-    assert sentence in str(caught.value)
-
-
-def test_damaged_tar(tmp_path: Path) -> None:
-    whole = tar(tmp_path / "hoc.tar.gz", text_7="One .\n" * 5_000, labels_7="<" * 5_000).read_bytes()
-    plain = gzip.decompress(whole)
-    for data in (whole[:-40], b"\x1f\x8b garbage", plain[:20_000], b"garbage", b""):
-        (tmp_path / "hoc.tar.gz").write_bytes(data)
-        with pytest.raises(InputError, match=r"hoc\.tar\.gz is (truncated|damaged|empty)"):
-            read_hoc_originals(tmp_path / "hoc.tar.gz")
 
 
 def question(answer: str = "yes") -> dict[str, object]:
@@ -124,30 +81,6 @@ def test_bad_pubmedqa(tmp_path: Path, change: dict[str, object]) -> None:
 def test_bioasq(tmp_path: Path) -> None:
     path = write(tmp_path / "dev.tsv", 'a1\tIs "it"?\tIt is. \tyes\na2\tIs it?\tNo.\tno\n')
     assert read_bioasq(path)[0] == Labelled("a1", 'Is "it"?', "yes", "It is.")
-    golden = {
-        "questions": [
-            {"type": "factoid", "id": "f"},
-            {"type": "yesno", "id": "a1", "body": 'Is "it"?', "exact_answer": "yes", "snippets": [{"text": "It\nis."}]},
-            {"type": "yesno", "id": "a2", "body": "Is it?", "exact_answer": ["No"], "snippets": [{"text": "No."}]},
-        ]
-    }
-    assert read_bioasq_golden(write(tmp_path / "golden.json", json.dumps(golden)))[0].text_b == "It is."
-    assert read_bioasq_golden(tmp_path / "golden.json") == read_bioasq(path)
-
-
-@pytest.mark.parametrize(
-    ("value", "sentence"),
-    [
-        ({}, 'must hold a list "questions"'),
-        ({"questions": [3]}, "question 1: a JSON object is wanted"),
-        ({"questions": [{"type": "yesno", "exact_answer": "maybe"}]}, "question 1: the answer must be yes or no"),
-        ({"questions": [{"type": "yesno", "exact_answer": "no"}]}, 'question 1: "snippets" must be a list of texts'),
-    ],
-)
-def test_bad_golden(tmp_path: Path, value: object, sentence: str) -> None:
-    with pytest.raises(InputError, match="golden") as caught:
-        read_bioasq_golden(write(tmp_path / "golden.json", json.dumps(value)))
-    assert sentence in str(caught.value)
 
 
 def test_tables(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pubmedbert.blurb.readers.relation import Span, Style, show
 from pubmedbert.blurb.readers.sentences import lower_case_words, split_sentences
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Split
-from pubmedbert.finetune.readers import OFFSET, Row, read_rows
+from pubmedbert.finetune.formats.columns import OFFSET, Row, read_rows
 
 LABELS = ("CPR:3", "CPR:4", "CPR:5", "CPR:6", "CPR:9", "false")
 NEGATIVE = "false"

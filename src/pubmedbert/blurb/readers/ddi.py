@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pubmedbert.blurb.readers.archive import zip_members
 from pubmedbert.blurb.readers.relation import Span, Style, show
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Split
-from pubmedbert.finetune.readers import OFFSET, read_lines
+from pubmedbert.finetune.formats.archive import zip_members
+from pubmedbert.finetune.formats.columns import OFFSET, read_lines
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
 from pubmedbert.finetune.dataset import Labelled, Split
-from pubmedbert.finetune.readers import check_unique, read_rows
+from pubmedbert.finetune.formats.bioasq import ANSWERS, checked_answer, joined, text_of
+from pubmedbert.finetune.formats.columns import check_unique, read_rows
 
 PUBMEDQA_LABELS = ("yes", "no", "maybe")
-BIOASQ_LABELS = ("yes", "no")
 
 
 def read_pubmedqa(folder: Path, split: Split) -> list[Labelled]:
@@ -47,37 +46,8 @@ def read_bioasq(path: Path) -> list[Labelled]:
     """
     examples = []
     for row in read_rows(path, "tsv", ("id", "question", "snippets", "answer")):
-        answer = _answer(row.where, row.cells["answer"], BIOASQ_LABELS)
+        answer = checked_answer(row.where, row.cells["answer"], ANSWERS)
         examples.append(Labelled(row.text("id"), row.text("question"), answer, row.text("snippets")))
-    check_unique([example.id for example in examples], path)
-    return examples
-
-
-def read_bioasq_golden(path: Path) -> list[Labelled]:
-    """Read the yes/no questions of a file that the organisers hand out (`7B_golden.json`); snippets joined by a space.
-
-    Line ends inside a snippet become spaces.
-
-    Raises:
-        InputError: the file can't be read, or a question lacks something.
-    """
-    questions = read_json(path).get("questions")
-    if not isinstance(questions, list):
-        raise InputError(f'{path} must hold a list "questions"')
-    examples = []
-    for number, question in enumerate(questions, 1):
-        where = f"{path}, question {number}"
-        if not isinstance(question, dict):
-            raise InputError(f"{where}: a JSON object is wanted")
-        if question.get("type") != "yesno":
-            continue
-        exact = question.get("exact_answer")
-        answer = exact[0] if isinstance(exact, list) and exact else exact
-        label = _answer(where, answer.lower() if isinstance(answer, str) else answer, BIOASQ_LABELS)
-        snippets = question.get("snippets")
-        texts = [snippet.get("text") for snippet in snippets if isinstance(snippet, dict)] if snippets else []
-        passage = _joined(where, "snippets", texts)
-        examples.append(Labelled(_string(where, question, "id"), _string(where, question, "body"), label, passage))
     check_unique([example.id for example in examples], path)
     return examples
 
@@ -86,9 +56,9 @@ def _pubmedqa(path: Path, pmid: str, question: object) -> Labelled:
     where = f"{path}, {pmid}"
     if not isinstance(question, dict):
         raise InputError(f"{where}: there is no such question, though the split names it")
-    contexts = _joined(where, "CONTEXTS", question.get("CONTEXTS"))
-    label = _answer(where, question.get("final_decision"), PUBMEDQA_LABELS)
-    return Labelled(pmid, _string(where, question, "QUESTION"), label, contexts)
+    contexts = joined(where, "CONTEXTS", question.get("CONTEXTS"))
+    label = checked_answer(where, question.get("final_decision"), PUBMEDQA_LABELS)
+    return Labelled(pmid, text_of(where, question, "QUESTION"), label, contexts)
 
 
 def _fold(path: Path, split: Split) -> list[str]:
@@ -102,25 +72,3 @@ def _fold(path: Path, split: Split) -> list[str]:
     if split == "train":
         return [str(pmid) for fold in folds[1:] for pmid in fold]
     return [str(pmid) for pmid in (test if split == "test" else folds[0] if folds else [])]
-
-
-def _answer(where: str, answer: object, labels: Collection[str]) -> str:
-    if not isinstance(answer, str) or answer not in labels:
-        raise InputError(f"{where}: the answer must be {' or '.join(labels)}, not {answer!r}")
-    return answer
-
-
-def _string(where: str, question: dict[str, Any], key: str) -> str:
-    value = question.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f'{where}: "{key}" must be a text')
-    return value.strip()
-
-
-def _joined(where: str, key: str, texts: object) -> str:
-    if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        raise InputError(f'{where}: "{key}" must be a list of texts')
-    passage = " ".join(" ".join(text.splitlines()) for text in texts).strip()
-    if not passage:
-        raise InputError(f'{where}: "{key}" must hold some text')
-    return passage

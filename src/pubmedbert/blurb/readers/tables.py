@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled
-from pubmedbert.finetune.readers import check_unique, number, read_rows
+from pubmedbert.finetune.formats.columns import check_unique, number, read_rows
 
 GAD_LABELS = ("0", "1")
 GAD_NEGATIVE = "0"

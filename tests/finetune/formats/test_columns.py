@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Tagged
-from pubmedbert.finetune.readers import RowFormat, check_unique, number, read_conll, read_rows
+from pubmedbert.finetune.formats.columns import RowFormat, check_unique, number, read_conll, read_rows
 
 WORDS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1).filter(lambda word: word[0] != "-")
 TAGS = st.sampled_from(["O", "B-Gene", "I-Gene", "I", "B", "U-Cell line-x", "L", "E-Gene", "S-Gene"])

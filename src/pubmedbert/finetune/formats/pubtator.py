@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Tagged
-from pubmedbert.finetune.readers import OFFSET, read_lines
+from pubmedbert.finetune.formats.columns import OFFSET, read_lines
 
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 """A run of letters and digits, or any other character: of 25,868 mentions in the two corpora, 12 end inside a word."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune.pubtator import Annotation, Document, read_pubtator, tagged, tokenise
+from pubmedbert.finetune.formats.pubtator import Annotation, Document, read_pubtator, tagged, tokenise
 from pubmedbert.infer.labels.spans import entities
 
 TEXT = """

@@ -1,0 +1,1 @@
+"""The forms in which annotated texts are handed out, read as examples."""
