@@ -183,6 +183,13 @@ def test_a_search_leaves_what_a_recipe_file_sets(own: Path, tiny: Path, tmp_path
     assert (recipe["lr"], recipe["batch"], recipe["epochs"]) == (2e-3, 8, 1)
 
 
+def test_blurb_searches_each_data_set(blurb_data: Path, tiny: Path, tmp_path: Path) -> None:
+    chosen = ["--datasets", "biosses", "--set", "epochs=1", "--set", "restarts=0", "--seeds", "1", "--search", "2"]
+    main(["blurb", "--model", str(tiny), "--data", str(blurb_data), "--out", str(tmp_path / "out"), *chosen])
+    assert json.loads((tmp_path / "out" / "biosses" / "settings.json").read_text())["search"] == 2
+    assert json.loads((tmp_path / "out" / "biosses" / "result.json").read_text())["recipe"]["epochs"] == 1
+
+
 def test_a_style_is_for_data_with_offsets(
     own: Path, blurb_data: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
 ) -> None:

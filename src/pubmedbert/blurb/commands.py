@@ -61,8 +61,8 @@ def finetune(
 
     from pubmedbert.blurb.drive import Options, finetune_one, summary
 
-    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
-    result = finetune_one(model, dataset, data, out, options, search=search, test=test)
+    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers, search=search)
+    result = finetune_one(model, dataset, data, out, options, test=test)
     print(dumps(result) if json else f"{summary(result)}; {out}/result.json\n{result['title']}: {result['definition']}")
 
 
@@ -75,6 +75,7 @@ def blurb(
     seeds: int | None = None,
     recipe: str = "auto",
     set_: Set = None,
+    search: int = 0,
     keep: Keep = "best",
     workers: int | None = None,
     team: str = "",
@@ -97,6 +98,8 @@ def blurb(
         auto (chosen by the model's size and the task), plain, small, base, large, electra, or a TOML file.
     set_
         A setting that differs from the recipe, as key=value; may be given several times.
+    search
+        First try so many settings of the paper's grid on the dev set of each data set, and take the best.
     keep
         Which model folders stay: all, the best on dev, or none.
     workers
@@ -107,7 +110,7 @@ def blurb(
     from pubmedbert.blurb.drive import Options, run_blurb
 
     names = [name.strip() for name in datasets.split(",") if name.strip()]
-    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers)
+    options = Options(seeds=seeds, recipe=recipe, given=set_ or (), keep=keep, workers=workers, search=search)
     failed = run_blurb(model, data, out, options, names=names, team=team)
     print((out / "report.md").read_text(encoding="utf-8"))
     if failed:

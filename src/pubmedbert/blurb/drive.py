@@ -51,6 +51,8 @@ class Options:
     """Model folders that stay."""
     workers: int | None = None
     """Seeds side by side; None for one a core."""
+    search: int = 0
+    """Settings of the papers' grid to try on dev first."""
 
     def __post_init__(self) -> None:
         if self.keep not in KEEP:
@@ -67,7 +69,6 @@ def finetune_one(
     out: Path,
     options: Options,
     *,
-    search: int = 0,
     test: bool = True,
 ) -> dict[str, Any]:
     """Fine-tune a model on one data set.
@@ -78,7 +79,6 @@ def finetune_one(
         folder: holds the BLURB data sets.
         out: of the run.
         options: how.
-        search: settings to try on dev first.
         test: whether the test split is predicted and scored.
 
     Returns:
@@ -106,7 +106,7 @@ def finetune_one(
         workers=side_by_side,
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
-        search=search,
+        search=options.search,
         fixed=(*overrides(options.given), *(read_toml(Path(options.recipe)) if Path(options.recipe).is_file() else ())),
     )
     return finetune(job, out)
