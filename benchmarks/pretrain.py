@@ -162,8 +162,8 @@ def use(found: Found, peak: float, shapes: str) -> Iterator[str]:
 def half(found: Found, gain: float) -> Iterator[str]:
     """Rates with matrix products in bfloat16."""
     yield (
-        f"In bfloat16 this processor multiplies {gain:.1f} times as fast as in fp32. Ours takes it by itself where it is "
-        "faster by a third; the Trainer's default is fp32:"
+        f"In bfloat16 this processor multiplies {gain:.1f} times as fast as in fp32. "
+        "Where it is a third faster, ours takes it by itself; the Trainer does when it is told to:"
     )
     yield ""
     yield "| size, length | ours, bf16 | padded, bf16 | ratio | to ours, fp32 | to padded, fp32 | to blocks, fp32 |"
