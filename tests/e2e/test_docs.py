@@ -30,7 +30,15 @@ SMALLER = {
     "shards": ["--heldout", "0.05"],
     "pretrain": [
         part
-        for setting in ("size=tiny", "steps=3", "length=32", "rows=8", "evaluate_rows=8", "checkpoint_every=2")
+        for setting in (
+            "size=tiny",
+            "minutes=0",
+            "steps=3",
+            "length=32",
+            "rows=8",
+            "evaluate_rows=8",
+            "checkpoint_every=2",
+        )
         for part in ("--set", setting)
     ],
 }
