@@ -9,7 +9,7 @@ import pytest
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Task
-from pubmedbert.finetune.recipe import NAMES, SIZES, Recipe, load_recipe, size_of
+from pubmedbert.finetune.recipe import NAMES, SIZES, Recipe, chosen, load_recipe, size_of
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,3 +79,11 @@ def test_an_electra_is_known_by_its_config_too() -> None:
 
 def test_defaults_are_plain() -> None:
     assert Recipe().freeze == Recipe().reinit == 0
+
+
+def test_what_the_user_chose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "auto").write_text("lr = 1e-3\n")  # a recipe of the package is no file
+    (tmp_path / "mine.toml").write_text("lr = 1e-3\nepochs = 2\n")
+    assert chosen("auto", ["batch=8"]) == ("batch",)
+    assert chosen("mine.toml", ["batch=8"]) == ("lr", "epochs", "batch")

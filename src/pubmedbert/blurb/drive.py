@@ -12,13 +12,13 @@ from pubmedbert.blurb import datasets
 from pubmedbert.blurb.report import write_report
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.own_data import open_own
-from pubmedbert.finetune.recipe import Recipe, load_recipe, size_of
+from pubmedbert.finetune.recipe import Recipe, chosen, load_recipe, size_of
 from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.progress import say
-from pubmedbert.settings import overrides, read_toml
+from pubmedbert.settings import read_toml
 
 
 def opener(dataset: str, folder: Path | None, style: str = "dummies") -> Opener:
@@ -107,7 +107,7 @@ def finetune_one(
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
         search=options.search,
-        fixed=(*overrides(options.given), *(read_toml(Path(options.recipe)) if Path(options.recipe).is_file() else ())),
+        fixed=chosen(options.recipe, options.given),
     )
     return finetune(job, out)
 

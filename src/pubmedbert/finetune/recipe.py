@@ -110,15 +110,29 @@ def load_recipe(name: str, task: Task, size: str, given: Iterable[str] = ()) -> 
         InputError: no such recipe, an unknown key, or a value out of range.
     """
     presets = read_toml(PRESETS)
-    values: dict[str, Any] = {}
-    if name not in NAMES:
-        if not Path(name).is_file():
-            raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(NAMES)}")
-        values = read_toml(Path(name))
-    elif name != "plain":
+    values = _of_file(name)
+    if name in NAMES and name != "plain":
         values = presets["size"].get(size if name == "auto" else name, {})
         values |= presets["technique"].get(task, {})
     return Recipe.made(presets["task"][task] | values | overrides(given), f"recipe {name}")
+
+
+def chosen(name: str, given: Iterable[str]) -> tuple[str, ...]:
+    """The settings that are the user's own choice: those of a recipe file and the overrides.
+
+    Raises:
+        InputError: no such recipe, or an override is not `key=value`.
+    """
+    return (*_of_file(name), *overrides(given))
+
+
+def _of_file(name: str) -> dict[str, Any]:
+    """What a recipe file says; nothing for a recipe of the package."""
+    if name in NAMES:
+        return {}
+    if not Path(name).is_file():
+        raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(NAMES)}")
+    return read_toml(Path(name))
 
 
 def size_of(layers: int, model: str, kind: object = "bert") -> str:

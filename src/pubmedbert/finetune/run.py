@@ -32,10 +32,10 @@ from pubmedbert.vocab import folder as vocabulary
 Opener = Callable[[], Dataset]
 """Opens the data set; handed to worker processes, so it must be a named function or a `functools.partial` of one."""
 SETTINGS = "settings.json"
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+MODEL = "model.safetensors"
+_WEIGHTS = (MODEL, "pytorch_model.bin")
 _TOKENIZER = ("tokenizer.json", "vocab.txt")
 KEEP = ("all", "best", "none")
-MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,7 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
         say(f"{dataset.name}: {note}")
     with locked(folder, busy=f"another process is fine-tuning in {folder}; wait for it or choose another --out"):
         settings = claim(job, dataset, folder)
-        measured = str(read_json(folder / SETTINGS)["precision"])  # when the run began
-        job = replace(job, recipe=replace(job.recipe, precision=measured))
+        job = replace(job, recipe=replace(job.recipe, precision=settings["precision"]))
         if job.search:
             job = search(job, folder, settings)
         missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
@@ -112,7 +111,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     """Mark the folder as this run, or refuse that of another; where nothing was trained yet there is nothing to lose.
 
     Returns:
-        What decides the outcome: data, model and settings.
+        What decides the outcome: data, model and settings, and the precision, as measured when the run began.
     """
     files = {name: job.model / name for name in (*_WEIGHTS, *_TOKENIZER) if (job.model / name).exists()}
     hashes = {name: sha256(path) for name, path in files.items()}
@@ -136,8 +135,9 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     if not any(name.lstrip(".").startswith("seed-") for name in names):
         if other := sorted(name for name in names - {SETTINGS, RESULT} if not name.startswith(".")):
             raise InputError(f"{folder} holds {other[0]} and is no fine-tuning run; choose another --out")
-        write_json(path, settings | machine | {"precision": loop.settled(job.recipe)})
-        return settings
+        measured = {"precision": loop.settled(job.recipe)}
+        write_json(path, settings | machine | measured)
+        return settings | measured
     before = read_json(path)
     for key in settings.keys() - {"model"}:
         if before.get(key) != settings[key]:
@@ -148,7 +148,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     for key, value in machine.items():
         if before.get(key) != value:
             say(f"{folder} was begun with {key} {before.get(key)}, here it is {value}: the last bits may differ")
-    return settings
+    return settings | {"precision": before.get("precision") or loop.settled(job.recipe)}
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

@@ -245,6 +245,7 @@ def _stage(
 
 def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, model: nn.Module) -> list[Fit]:
     """The ways to fit a stage into a GPU: all but shards for a single one."""
+    # What `auto` comes to on a CPU is measured when a run starts: counted as fp32.
     half = recipe.precision == "bf16" or (recipe.precision == "auto" and not setting.here)
     room = setting.gpu.memory * GIB - memory.RESERVED
     found = []
