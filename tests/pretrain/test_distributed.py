@@ -75,7 +75,8 @@ def assert_close(one: Path, other: Path) -> None:
     for mine, yours in zip(metrics(one), metrics(other), strict=True):
         assert mine.keys() == yours.keys()
         for key, value in mine.items():
-            expected = yours[key] if isinstance(value, str) else pytest.approx(yours[key], rel=1e-5, abs=1e-5)
+            near = 1e-4 if key == "grad_norm" else 1e-5  # a sum of squares that clipping only is derived from
+            expected = yours[key] if isinstance(value, str) else pytest.approx(yours[key], rel=near, abs=near)
             assert value == expected, (mine["step"], key)
 
 

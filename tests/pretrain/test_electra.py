@@ -226,8 +226,11 @@ def test_golden_losses(finished: Path) -> None:
     if os.environ.get("PUBMEDBERT_GOLDEN") == "write":
         GOLDEN.write_text(json.dumps(found, indent=0) + "\n")
     golden = json.loads(GOLDEN.read_text())
-    assert found["loss"] == pytest.approx(golden["loss"], abs=2e-3)
-    assert found["rtd_loss"] == pytest.approx(golden["rtd_loss"], abs=1e-2)  # on another processor a draw may differ
+    for name, values in found.items():
+        assert values[:20] == pytest.approx(golden[name][:20], abs=1e-4)
+    # Sooner or later the last bits of another processor let the generator draw another word, and then runs part.
+    assert found["loss"] == pytest.approx(golden["loss"], abs=5e-3)
+    assert found["rtd_loss"] == pytest.approx(golden["rtd_loss"], abs=5e-2)
 
 
 def test_a_run_that_lost_its_last_checkpoint_repeats_itself_bit_by_bit(
