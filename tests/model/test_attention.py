@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from math import prod
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from pubmedbert.model import attention
 from pubmedbert.model.attention import SelfAttention, packed_attention
-from tests.model.reference import SMALL, randomise
+from tests.model.reference import SMALL, keep_all, randomise
 
 HEADS = 2
 
@@ -32,14 +35,11 @@ def plain(qkv: Tensor, lengths: list[int], kept: Tensor | None = None, share: fl
 def tossed(monkeypatch: pytest.MonkeyPatch) -> Tensor:
     """Coins that do not change: True where a probability is kept."""
     kept = torch.rand(4000, generator=torch.Generator().manual_seed(0)) > 0.25
-    used = 0
 
-    def coins(shape: torch.Size, threshold: int) -> Tensor:
-        nonlocal used
-        count = shape.numel()
-        part = kept[used : used + count]
-        used += count
-        return torch.where(part, 1, -1).to(torch.int32).view(shape)
+    def coins(shapes: Sequence[Sequence[int]], threshold: int) -> Iterator[Tensor]:
+        counts = [prod(shape) for shape in shapes]
+        for shape, part in zip(shapes, torch.split(kept[: sum(counts)], counts), strict=True):
+            yield torch.where(part, 1, -1).to(torch.int32).view(tuple(shape))
 
     monkeypatch.setattr(attention, "coins", coins)
     return kept.double()
@@ -62,7 +62,7 @@ def test_dropped_probabilities_and_their_gradient(tossed: Tensor, most: int, mon
 @pytest.mark.parametrize("dropped", [0.0, 0.3])
 def test_queries_at_some_places_only(keep: list[int], dropped: float, monkeypatch: pytest.MonkeyPatch) -> None:
     if dropped:  # nothing is, by these coins: the function with the gradient by hand, and the values without dropout
-        monkeypatch.setattr(attention, "coins", lambda shape, _: torch.ones(tuple(shape), dtype=torch.int32))
+        monkeypatch.setattr(attention, "coins", keep_all)
         monkeypatch.setattr(attention, "scale", lambda _: 1.0)
     lengths, places = [3, 5, 5, 5, 9], torch.tensor(keep, dtype=torch.long)
     layer = SelfAttention(SMALL).double().train(dropped > 0)
@@ -79,9 +79,10 @@ def test_queries_at_some_places_only(keep: list[int], dropped: float, monkeypatc
 
 
 def test_gradient_by_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    def coins(shape: torch.Size, threshold: int) -> Tensor:
-        draws = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(shape.numel()))
-        return torch.where(draws < 0.3, -1, 1).to(torch.int32)
+    def coins(shapes: Sequence[Sequence[int]], threshold: int) -> Iterator[Tensor]:
+        for shape in shapes:
+            draws = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(prod(shape)))
+            yield torch.where(draws < 0.3, -1, 1).to(torch.int32)
 
     monkeypatch.setattr(attention, "coins", coins)
     qkv = torch.randn(13, 3 * 4, dtype=torch.float64, requires_grad=True)

@@ -33,14 +33,30 @@ def test_coins_are_independent(size: int) -> None:
 
 def test_no_bit_of_a_word_is_favoured() -> None:
     torch.manual_seed(2)
-    tails = (coins((32, 2**15), 410) < 0).float().mean(dim=1)  # [32] one for each bit
+    (tossed,) = coins([(32, 2**15)], 410)
+    tails = (tossed < 0).float().mean(dim=1)  # [32] one for each bit
     assert torch.allclose(tails, torch.tensor(410 / 4096), atol=5 * (0.1 * 0.9 / 2**15) ** 0.5)
+
+
+def test_coins_of_several_shapes_are_tossed_as_one() -> None:
+    shapes = [(3, 5), (0, 7), (2, 32), (33,)]
+    torch.manual_seed(4)
+    several = list(coins(shapes, 410))
+    assert [tuple(one.shape) for one in several] == shapes
+    torch.manual_seed(4)
+    (whole,) = coins([(32 * (1 + 2 + 2),)], 410)
+    bits = whole.view(32, 5).T  # [5 words, 32 bits]
+    starts = [0, 1, 1, 3]
+    for one, start in zip(several, starts, strict=True):
+        words = -(-one.numel() // 32)
+        assert torch.equal(one.flatten() < 0, bits[start : start + words].T.flatten()[: one.numel()] < 0)
 
 
 @pytest.mark.parametrize("threshold", [0, 1, 2, 1365, 2048, 4095])
 def test_every_probability_can_be_tossed(threshold: int) -> None:
     torch.manual_seed(3)
-    share = float((coins((2**20,), threshold) < 0).float().mean())
+    (tossed,) = coins([(2**20,)], threshold)
+    share = float((tossed < 0).float().mean())
     assert share == pytest.approx(threshold / 4096, abs=5 * (threshold / 4096 / 2**20) ** 0.5)
 
 

@@ -16,7 +16,7 @@ from pubmedbert.model import attention, dropout, hf, loss
 from pubmedbert.model.config import SIZES, ModelConfig
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.precision import bf16_gain
-from tests.model.reference import SMALL, load_theirs, our_model, some_rows
+from tests.model.reference import SMALL, keep_all, load_theirs, our_model, some_rows
 
 LENGTHS = [4, 9, 9, 9, 30]
 MASKED = [1, 5, 6, 7, 14, 22, 24, 31, 40, 60]
@@ -52,7 +52,7 @@ def test_loss_and_gradients_are_those_of_the_plain_model(
     plain = everywhere(model, labels)
     expected = dict(gradients(plain, model))
     if by_hand:  # all coins say "keep": the functions of training with dropout, the values without
-        monkeypatch.setattr(attention, "coins", lambda shape, _: torch.ones(tuple(shape), dtype=torch.int32))
+        monkeypatch.setattr(attention, "coins", keep_all)
         monkeypatch.setattr(attention, "scale", lambda _: 1.0)
         monkeypatch.setattr(dropout, "factors", lambda x, _: torch.ones_like(x))
         model.train()

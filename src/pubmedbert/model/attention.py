@@ -108,6 +108,10 @@ class _Batch:
         """Tokens and queries."""
         return len(self.counts) * self.length, sum(self.counts)
 
+    def scores(self, heads: int) -> tuple[int, int, int]:
+        """The shape of the scores of H heads: `[B H, Q, T]`."""
+        return len(self.counts) * heads, max(self.counts), self.length
+
     def slots(self, device: torch.device) -> Tensor | None:
         """`[queries]` places among `B Q`, as if every row had Q; None where all have."""
         most = max(self.counts)
@@ -226,14 +230,15 @@ class _DroppedAttention(torch.autograd.Function):
         q = _parts(projected, heads)[0]
         out = q.new_empty(q.shape)  # [M, H, D/H]
         room, signed = _Scratch(_exact(q[:0])), []
-        for batch, (mixed, *block) in zip(batches, _split((out, *projected), batches), strict=True):
+        tossed = coins([batch.scores(heads) for batch in batches], steps(dropped))
+        blocks = _split((out, *map(_exact, projected)), batches)
+        for batch, signs, (mixed, *block) in zip(batches, tossed, blocks, strict=True):
             if not len(mixed):
                 continue
             slots = batch.slots(mixed.device)
             q, k, v = _batched(batch, block, heads, slots)  # [B H, Q, D/H], 2 x [B H, T, D/H]
-            scores = _product(q, k.transpose(1, 2), q.shape[2] ** -0.5, room.take(len(q), q.shape[1], k.shape[1]))
+            scores = _product(q, k.transpose(1, 2), q.shape[2] ** -0.5, room.take(*batch.scores(heads)))
             p = scores.softmax(2)  # [B H, Q, T]
-            signs = coins(p.shape, steps(dropped))
             signed.append(p.copysign_(signs.view(torch.float32) if p.dtype == torch.float32 else signs))
             batch.put(mixed, _product(torch.clamp(p, min=0, out=scores), v, ctx.scale), slots)
         ctx.save_for_backward(*projected, out, *signed)
@@ -244,10 +249,10 @@ class _DroppedAttention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: with recomputation they cannot be had again
         projected, (out, *signed) = saved[: ctx.projected], saved[ctx.projected :]
-        of_out = torch.unflatten(gradients[0], 1, (ctx.heads, -1))  # [M, H, D/H]
-        products = (_exact(of_out) * out).sum(2, keepdim=True)  # [M, H, 1]
+        of_out = _exact(torch.unflatten(gradients[0], 1, (ctx.heads, -1)))  # [M, H, D/H]
+        products = (of_out * out).sum(2, keepdim=True)  # [M, H, 1]
         found = [torch.empty_like(x) for x in projected]
-        blocks = _split((of_out, products, *projected), ctx.batches)
+        blocks = _split((of_out, products, *map(_exact, projected)), ctx.batches)
         room, more_room, left = _Scratch(_exact(out[:0])), _Scratch(_exact(out[:0])), iter(signed)
         for batch, (g, d, *block), targets in zip(ctx.batches, blocks, _split(found, ctx.batches), strict=True):
             of_q, of_k, of_v = _parts(targets, ctx.heads)
@@ -256,7 +261,7 @@ class _DroppedAttention(torch.autograd.Function):
                 continue
             p, slots = next(left), batch.slots(out.device)  # [B H, Q, T]
             q, k, v = _batched(batch, block, ctx.heads, slots)
-            g, d = (_exact(batch.first(x, slots).flatten(0, 1)) for x in (g, d))  # [B H, Q, D/H], [B H, Q, 1]
+            g, d = (batch.first(x, slots).flatten(0, 1) for x in (g, d))  # [B H, Q, D/H], [B H, Q, 1]
             kept = torch.clamp(p, min=0, out=room.take(*p.shape))
             batch.put(of_v, _product(kept.transpose(1, 2), g, ctx.scale))
             scores = _product(g, v.transpose(1, 2), ctx.scale, more_room.take(*p.shape))
@@ -287,7 +292,7 @@ class _Scratch:
 def _batched(batch: _Batch, block: Sequence[Tensor], heads: int, slots: Tensor | None) -> tuple[Tensor, ...]:
     """`[B H, Q, D/H]` queries, `[B H, T, D/H]` keys and values of a batch; for a batch of one row they are views."""
     q, k, v = _parts(block, heads)
-    return tuple(_exact(x.flatten(0, 1)) for x in (batch.first(q, slots), batch.first(k), batch.first(v)))
+    return tuple(x.flatten(0, 1) for x in (batch.first(q, slots), batch.first(k), batch.first(v)))
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ vector instructions can choose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -78,17 +78,21 @@ def scale(p: float) -> float:
     return 1 / (1 - steps(p) / _STEPS)
 
 
-def coins(shape: Sequence[int], threshold: int) -> Tensor:
-    """Numbers whose signs are coins: int32 of a shape, below zero with probability `threshold` / 4,096."""
-    count = prod(shape)
-    words = _toss(-(-count // 32), threshold)  # [W]
+def coins(shapes: Sequence[Sequence[int]], threshold: int) -> Iterator[Tensor]:
+    """Numbers whose signs are coins: int32 of each shape, below zero with probability `threshold` / 4,096.
+
+    All are tossed at once, as a toss is some thirty calls, and spread out one by one, so that they stay in the cache.
+    """
+    counts = [prod(shape) for shape in shapes]
+    words = [-(-count // 32) for count in counts]
     shifts = torch.arange(32, dtype=torch.int32)[:, None]  # [32, 1]
-    return torch.bitwise_left_shift(words, shifts).flatten()[:count].view(tuple(shape))
+    for shape, count, tossed in zip(shapes, counts, torch.split(_toss(sum(words), threshold), words), strict=True):
+        yield torch.bitwise_left_shift(tossed, shifts).flatten()[:count].view(tuple(shape))
 
 
 def factors(x: Tensor, p: float) -> Tensor:
     """0 or `scale(p)` for each element of a tensor, in fp32, in which 1 / (1 - p) is exact enough, or in fp64."""
-    kept = coins(x.shape, _STEPS - steps(p))
+    (kept,) = coins([x.shape], _STEPS - steps(p))
     kept.clamp_(-1, 0)  # all bits of an element are its sign
     bits = torch.tensor(scale(p), dtype=torch.float32).view(torch.int32)
     return torch.bitwise_and(kept, bits, out=kept).view(torch.float32).to(torch.promote_types(x.dtype, torch.float32))
