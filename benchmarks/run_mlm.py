@@ -1,8 +1,8 @@
 """What transformers' run_mlm does, for benchmarks/budget.py: BertForMaskedLM, AdamW and a schedule, on full blocks.
 
-Blocks are texts put end to end and cut, as run_mlm's group_texts makes them: no place is padding. Whole words are
-masked, as in the evaluation. The clock is friendly to the loop: reading and masking are not on it, only forward,
-backward, clipping and the optimizer's step.
+Blocks are texts, each between [CLS] and [SEP], put end to end and cut, as run_mlm's group_texts makes them: no place is
+padding. Whole words are masked, as in the evaluation. The clock is friendly to the loop: reading and masking are not on
+it, only forward, backward, clipping and the optimizer's step.
 """
 
 from __future__ import annotations
@@ -93,21 +93,29 @@ def batches(train: Any, length: int, rows: int) -> Iterator[dict[str, Any]]:
     """Blocks in random order, whole words of them masked, as transformers takes them; epoch after epoch."""
     import torch
 
-    from pubmedbert.shards.samples import order, pack, single
+    from pubmedbert.shards.samples import mask, order
 
-    starts = np.arange(0, len(train.split.tokens) - length, length - 2)
-    table = np.stack([starts, starts + length - 2], axis=1)  # [S, 2], each framed by [CLS] and [SEP]
+    blocks = grouped(train.split, train.special, length)
     for epoch in range(2**31):
-        permutation = order(len(table), 0, epoch)
-        for first in range(0, len(table) - rows + 1, rows):
-            chosen = single(table, permutation[first : first + rows])
-            made = pack(train.split.tokens, chosen, train.special, 0, epoch)
-            labels = np.full(len(made.tokens), -100)
-            labels[made.where] = made.labels
+        permutation = order(len(blocks), 0, epoch)
+        for first in range(0, len(blocks) - rows + 1, rows):
+            chosen = permutation[first : first + rows]
+            tokens = blocks[chosen].astype(np.int64).reshape(-1)
+            masked, where = mask(tokens, [length] * rows, chosen, train.special, 0, epoch)
+            labels = np.full(len(tokens), -100)
+            labels[where] = tokens[where]
             yield {
-                "input_ids": torch.from_numpy(made.tokens.reshape(rows, length)),
+                "input_ids": torch.from_numpy(masked.reshape(rows, length)),
                 "labels": torch.from_numpy(labels.reshape(rows, length)),
             }
+
+
+def grouped(split: Any, special: Any, length: int) -> Any:
+    """`[blocks, length]` of the documents of shards, each between [CLS] and [SEP], end to end; the rest is dropped."""
+    ends = np.repeat(split.documents, 2)[1:-1]  # of each document its start and its end
+    frame = np.resize([special.cls, special.sep], len(ends))
+    stream = np.insert(split.tokens, ends, frame.astype(split.tokens.dtype))
+    return stream[: len(stream) // length * length].reshape(-1, length)
 
 
 def loss(model: Any, packs: list[Any], heldout: Any) -> float:

@@ -5,15 +5,15 @@
 Each line is a `pubmedbert finetune` run of ten seeds; the script can be stopped and run again, finished seeds stay. A
 line differs from `plain` in the settings that it names. `difference` and `sd ratio` are against plain, with 95%
 intervals of a bootstrap over the seeds. Of so many intervals some leave out "no difference" by chance: `p` of the means
-(permutation test) and of the spreads (Brown & Forsythe 1974) are corrected for the number of lines after Holm 1979. The
-settings were fixed before the test scores were seen.
+(permutation test) and of the spreads (Brown & Forsythe 1974; none where all scores are equal) are corrected for the
+number of lines after Holm 1979. The settings were fixed before the test scores were seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,20 +102,21 @@ def _some(data: Path, split: Split) -> Sequence[Example]:
 def rows(results: dict[str, dict[str, Any]]) -> Iterator[str]:
     """The lines of the table, in percent."""
     scores = {line: [entry["test"] for entry in result["seeds"]] for line, result in results.items()}
-    plain, *others = scores.values()
-    means = holm([p_of_means(found, plain) for found in others])
-    spreads = holm([p_of_spreads(found, plain) for found in others])
-    for number, (line, result) in enumerate(results.items()):
+    (first, plain), *others = scores.items()
+    means = holm({line: p_of_means(found, plain) for line, found in others})
+    spread = [line for line, found in others if min(np.ptp(found), np.ptp(plain)) > 0]
+    spreads = holm({line: p_of_spreads(scores[line], plain) for line in spread})
+    for line, result in results.items():
         collapsed = sum(entry["collapsed"] for entry in result["seeds"])
         cells = [line, f"{100 * result['test']['mean']:.1f}", f"{100 * result['test']['sd']:.1f}"]
         cells += [f"{100 * result['dev']['mean']:.1f}", f"{collapsed} of {len(plain)}"]
-        if number:
+        if line != first:
             found = bootstrap.interval(scores[line], plain)
             mean, ratio = found.mean, found.sd_ratio
             cells += [f"{100 * mean.value:+.1f} [{100 * mean.low:+.1f}, {100 * mean.high:+.1f}]"]
-            cells += [f"{means[number - 1]:.3f}"]
+            cells += [f"{means[line]:.3f}"]
             cells += ["-" if ratio is None else f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"]
-            cells += [f"{spreads[number - 1]:.3f}"]
+            cells += [f"{spreads[line]:.3f}" if line in spreads else "-"]
         yield f"| {' | '.join(cells + [''] * (9 - len(cells)))} |"
 
 
@@ -130,19 +131,16 @@ def p_of_means(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def p_of_spreads(first: Sequence[float], second: Sequence[float]) -> float:
-    """That the scores spread as far from their median on both sides."""
-    if max(np.ptp(first), np.ptp(second)) == 0:
-        return 1.0  # neither spreads
+    """That the scores, not all equal, spread as far from their median on both sides."""
     return float(stats.levene(first, second, center="median").pvalue)
 
 
-def holm(found: Sequence[float]) -> list[float]:
-    """The p of several tests, corrected for their number (Holm 1979)."""
-    order = sorted(range(len(found)), key=lambda place: found[place])
-    corrected, least = [0.0] * len(found), 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(found) - rank) * found[place]))
-        corrected[place] = least
+def holm(found: Mapping[str, float]) -> dict[str, float]:
+    """The p of several tests, by name, corrected for their number (Holm 1979)."""
+    corrected, least = {}, 0.0
+    for rank, name in enumerate(sorted(found, key=found.__getitem__)):
+        least = max(least, min(1.0, (len(found) - rank) * found[name]))
+        corrected[name] = least
     return corrected
 
 

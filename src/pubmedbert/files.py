@@ -98,6 +98,13 @@ def locked(folder: Path, busy: str = "") -> Iterator[None]:
         os.close(descriptor)
 
 
+def sweep(folder: Path) -> None:
+    """Remove all that killed processes left in a folder while they wrote; nobody may be writing there."""
+    for left in folder.glob(".*.*.*"):
+        name = left.name[1:].rsplit(".", 2)[0]
+        _sweep(folder / name)
+
+
 def gone(process: int) -> bool:
     """Whether the process that left a temporary file has ended.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,18 @@ def config(run: Path) -> dict[str, Any]:
         raise InputError(f"{path} is damaged: {error}") from error
 
 
+def digest(state: Mapping[str, object]) -> str:
+    """The checksum of a checkpoint's state."""
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
 def _verified(folder: Path) -> dict[str, object]:
-    """The state of a checkpoint whose files have the checksums it names."""
+    """The state of a checkpoint that has its own checksum, and whose files have those it names."""
     state = read_json(folder / STATE)
+    if "sha256" in state and state["sha256"] != digest({key: state[key] for key in state.keys() - {"sha256"}}):
+        raise InputError(f"{STATE} does not have its checksum")
+    if folder.name != f"step-{state.get('step')}":
+        raise InputError(f"{STATE} is of another step")
     files = state.get("files")
     if not isinstance(files, dict) or not files:
         raise InputError(f"{folder / STATE} names no files")

@@ -60,6 +60,21 @@ def test_blurb_again_does_nothing_but_report(
     assert capsys.readouterr().err.count("nothing to do") == 3
 
 
+def test_blurb_goes_on_under_another_name_of_the_model_only(
+    report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(report, tmp_path / "out")
+    other = shutil.copytree(tiny, tmp_path / "other")
+    main(["blurb", "--model", str(other), "--data", str(blurb_data), "--out", str(out), *QUICK])
+    assert json.loads((out / "gad" / "result.json").read_text())["model"] == str(other)
+    model = hf.load(other)
+    model.encoder.embeddings.words.weight.data += 1
+    hf.save(model, other)
+    with pytest.raises(SystemExit, match="2"):
+        main(["blurb", "--model", str(other), "--data", str(blurb_data), "--out", str(out), "--datasets", "gad"])
+    assert "is of other weights" in capsys.readouterr().err
+
+
 def test_compare_two_runs(
     report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

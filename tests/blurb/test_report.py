@@ -14,6 +14,7 @@ import pytest
 
 from pubmedbert.blurb.published import published
 from pubmedbert.blurb.report import write_report
+from pubmedbert.blurb.results import check_model
 from pubmedbert.blurb.score import DATASETS, blurb_score
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.metrics import METRICS
@@ -251,6 +252,16 @@ def test_nothing_and_too_much(tmp_path: Path) -> None:
     write_result(tmp_path, "ddi", [80.0], model="another")
     with pytest.raises(InputError, match=r"several models \(another, bundled\)"):
         write_report(tmp_path, {})
+
+
+def test_a_model_is_its_weights_whatever_it_is_called(tmp_path: Path) -> None:
+    write_result(tmp_path, "gad", [80.0], model="./m", weights="abc")
+    write_result(tmp_path, "ddi", [80.0], model="m", weights="abc")
+    write_report(tmp_path, {})
+    check_model(tmp_path, "abc")
+    (tmp_path / "gad" / "result.json").write_text("{")
+    with pytest.raises(InputError, match=r"result\.json is of other weights \(m\)"):
+        check_model(tmp_path, "xyz")
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"id": "a"}', "3"])

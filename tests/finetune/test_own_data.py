@@ -246,6 +246,19 @@ def test_a_document_is_on_one_side(tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+def test_documents_too_few_to_be_dealt_out(tmp_path: Path) -> None:
+    one = "-DOCSTART- -X- -X- O\n\n" + "".join(f"word{number} x x B-X\n\n" for number in range(300))
+    data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=one))
+    assert 15 <= len(data.read("dev")) <= 45
+    assert len(data.read("train")) + len(data.read("dev")) == 300
+
+
+def test_labels_of_a_tsv_are_not_quoted(tmp_path: Path) -> None:
+    toml = 'task="multilabel"\nformat="tsv"\ntrain="a.x"'
+    path = make(tmp_path, toml, a_x='text\tlabel\n"Why", he asked\tdrug\nother\t"drug, gene"\n')
+    assert "line 3: a label begins with a quotation mark" in refused(path)
+
+
 def test_a_negative_class_asks_for_f1(tmp_path: Path) -> None:
     toml = 'task="classification"\nformat="csv"\ntrain="a.x"\ndev="a.x"\nnegative="none"'
     assert open_own(make(tmp_path, toml, a_x="text,label\na,none\nb,some\n")).metric == "micro_f1"

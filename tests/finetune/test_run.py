@@ -128,6 +128,28 @@ def test_only_the_best_model_is_kept_where_asked(own: Path, tiny: Path, tmp_path
     assert not list((tmp_path / "none").glob("*/model.safetensors"))
 
 
+def test_a_seed_that_collapsed_is_not_the_best(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = loop.fit
+
+    def one_answer_scores_more(ready: Setup, seed: int, *rest: Any) -> Fitted:
+        fitted = fit(ready, seed, *rest)
+        return replace(fitted, dev=1.0, collapsed=True) if seed == 0 else replace(fitted, dev=0.5, collapsed=False)
+
+    monkeypatch.setattr(loop, "fit", one_answer_scores_more)
+    finetune(job(own, tiny, keep="best"), tmp_path / "run")
+    assert [path.parent.name for path in (tmp_path / "run").glob("*/model.safetensors")] == ["seed-1"]
+
+
+def test_an_empty_test_split_is_told_before_training(own: Path, tiny: Path, tmp_path: Path) -> None:
+    whole = open_own(own / "ner.toml")
+    empty = replace(whole, read=lambda split: [] if split == "test" else whole.read(split))
+    with pytest.raises(InputError, match="the test split is empty"):
+        finetune(job(own, tiny, open=lambda: empty), tmp_path / "run")
+    assert not list((tmp_path / "run").glob("seed-*"))
+
+
 def test_what_an_earlier_call_did_not_keep_is_trained_again(
     finished: Path, own: Path, tiny: Path, tmp_path: Path
 ) -> None:
@@ -290,11 +312,32 @@ def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
     assert len(tried) == 4 + 1 + 1, "four settings, one of them twice, and the run itself"
     assert len(set(tried[:5])) == 4
     assert (result["recipe"]["lr"], result["recipe"]["epochs"], result["recipe"]["batch"]) == (1e-2, 3, 16)
+    log = tmp_path / "run" / ".search.log"
+    with log.open("a") as stream:  # killed while it wrote
+        stream.write('{"op_code": 5')
+    Path(f"{log}.lock").symlink_to("run/.search.log")
     again = finetune(asked, tmp_path / "run")
     assert again == result
     assert len(tried) == 6
+    log.write_text("{\n" + log.read_text())
+    with pytest.raises(InputError, match=r"search\.log is damaged: delete it"):
+        finetune(asked, tmp_path / "run")
     with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
         finetune(replace(asked, search=5), tmp_path / "other")
+
+
+def test_a_setting_that_collapses_is_not_chosen(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2]})
+    fit = loop.fit
+
+    def one_answer_scores_more(ready: Setup, *rest: Any) -> Fitted:
+        fallen = ready.recipe.lr < 1e-3
+        return replace(fit(ready, *rest), dev=0.7 if fallen else 0.6, collapsed=fallen)
+
+    monkeypatch.setattr(loop, "fit", one_answer_scores_more)
+    assert finetune(job(own, tiny, seeds=1, search=2), tmp_path / "run")["recipe"]["lr"] == 1e-2
 
 
 def test_the_bundled_model_can_be_fine_tuned(own: Path, tmp_path: Path) -> None:

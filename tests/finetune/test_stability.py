@@ -134,3 +134,8 @@ def test_collapse() -> None:
     tagged = [Tagged("0", ("x", "y"), ("B-D", "O"))]
     assert collapsed(tagged, [("O", "O")])
     assert not collapsed(tagged, [("O", "B-D")])
+    assert collapsed(tagged, [("B-D", "I-D")]), "everything is an entity of one type"
+    assert not collapsed([Tagged("0", ("x", "y"), ("B-D", "I-D"))], [("B-D", "B-D")])
+    classes = [Tagged("0", ("x", "y"), ("NOUN", "VERB"))]
+    assert collapsed(classes, [("NOUN", "NOUN")])
+    assert not collapsed(classes, [("NOUN", "ADJ")])

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,22 @@ def test_torch_answers_the_same(folders: dict[str, Path]) -> None:
         assert same(onnx.predict_texts([*TEXTS, LONG]), reference.predict_texts([*TEXTS, LONG])), name
 
 
+def test_classes_of_words(tmp_path: Path) -> None:
+    words = LONG.split()
+    plain = Predictor(tuned_folder(tmp_path / "a", Head(level="tokens", labels=("O", "NOUN", "VERB")), task="words"))
+    answer: Any = plain.predict_words([words])[0]
+    assert set(answer["tags"]) == {"O", "NOUN", "VERB"}
+    runs = [(kind, len(list(run))) for kind, run in groupby(answer["tags"])]
+    found = [(entity["entity"], entity["end"] - entity["first"]) for entity in answer["entities"]]
+    assert found == [run for run in runs if run[0] != "O"]
+    answer = plain.predict_texts([LONG])[0]
+    assert {entity["entity"] for entity in answer["entities"]} == {"NOUN", "VERB"}
+    head = Head(level="tokens", labels=("O", "I-PAR", "I-INT"))
+    answer = Predictor(tuned_folder(tmp_path / "b", head, task="words")).predict_words([words])[0]
+    assert set(answer["tags"]) == set(head.labels), "as the data have them"
+    assert {entity["entity"] for entity in answer["entities"]} == {"PAR", "INT"}
+
+
 @pytest.mark.parametrize(
     ("head", "extra", "match"),
     [
@@ -306,7 +323,16 @@ def test_pairs(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureF
 def test_token_files(folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
     sentences = [TEXTS[0].split(), TEXTS[3].split()]
     space = "\t" if ending == "tsv" else " "
-    lines = [f"-DOCSTART-{space}1", "", *(f"{word}{space}O" for word in sentences[0]), "", " ", *sentences[1]]
+    sentences[0].insert(1, "\u00a0")  # a word like any other: columns are parted by tabs or plain spaces
+    lines = [
+        "# text = two sentences",
+        f"-DOCSTART-{space}1",
+        "",
+        *(f"{word}{space}O" for word in sentences[0]),
+        "",
+        " ",
+        *sentences[1],
+    ]
     file = tmp_path / f"tokens.{ending}"
     file.write_text("\n".join(lines))
     assert same(printed(capsys, file, "--model", folders["tags"]), Predictor(folders["tags"]).predict_words(sentences))

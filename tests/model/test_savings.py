@@ -127,6 +127,13 @@ def test_losses_of_far_apart_logits_are_finite() -> None:
     assert int(right) == 1
 
 
+def test_of_pieces_that_tie_in_bfloat16_one_is_the_best() -> None:
+    states, words, bias = torch.ones(2, 1), torch.tensor([[1.0], [2.0], [2.001]]), torch.zeros(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, right = loss.vocabulary_loss(states, words, bias, torch.tensor([1, 2]))
+    assert int(right) == 1
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1])
 def test_in_bfloat16_the_gradients_are_close_and_kept_in_fp32(share: float) -> None:
     config = replace(SIZES["tiny"], vocab_size=3000, dropout=share, attention_dropout=share)

@@ -46,13 +46,13 @@ class Corpus:
         return f"corpus of {len(self.documents)}"
 
 
-def make_shards(folder: Path, documents: int = 400) -> Path:
+def make_shards(folder: Path, documents: int = 400, heldout: float = 0.1) -> Path:
     """Vocabulary and shards of a small corpus under `folder`; returns the shards."""
     corpus = Corpus(documents)
     save(
         train((text for _, title, abstract in corpus.texts() for text in (title, abstract)), 200), folder / "tokenizer"
     )
-    write_shards(corpus, folder / "tokenizer", folder / "shards", heldout=0.1)
+    write_shards(corpus, folder / "tokenizer", folder / "shards", heldout=heldout)
     return folder / "shards"
 
 

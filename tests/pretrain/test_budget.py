@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 import torch
 from benchmarks.budget import reached
-from benchmarks.run_mlm import batches
+from benchmarks.run_mlm import batches, grouped
 
 from pubmedbert.pretrain.feed import feed
 from pubmedbert.pretrain.recipe import Recipe
@@ -49,15 +49,18 @@ def test_a_bar_is_reached_where_the_loss_stays_below_it() -> None:
 
 def test_blocks_are_full_and_masked_as_ours_are(shards: Path) -> None:
     train = feed(open_shards(shards), "train", Recipe(size="tiny", length=32))
+    special, split = train.special, train.split
+    blocks = grouped(split, special, 32)
+    documents = zip(split.documents[:-1], split.documents[1:], strict=True)
+    framed = np.concatenate([[special.cls, *split.tokens[first:end], special.sep] for first, end in documents])
+    assert np.array_equal(blocks.reshape(-1), framed[: len(framed) // 32 * 32])
+    held = {row.tobytes() for row in blocks.astype(np.int64)}
     made = batches(train, 32, 8)
     for _ in range(5):
         batch = next(made)
         assert batch["input_ids"].shape == batch["labels"].shape == (8, 32)
-        assert bool((batch["input_ids"][:, 0] == train.special.cls).all())
-        assert bool((batch["input_ids"][:, -1] == train.special.sep).all())
         share = (batch["labels"] >= 0).double().mean()
         assert 0.08 < float(share) < 0.25
-        whole = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"])[:, 1:-1].numpy()
-        stream = train.split.tokens
-        for row in whole:
-            assert any(np.array_equal(row, stream[at : at + 30]) for at in range(0, len(stream) - 30, 30))
+        whole = torch.where(batch["labels"] >= 0, batch["labels"], batch["input_ids"]).numpy()
+        assert all(row.tobytes() in held for row in whole)
+        assert not special.special[batch["labels"][batch["labels"] >= 0].numpy()].any()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,6 +94,14 @@ def test_devices_that_are_not_there() -> None:
     with pytest.raises(InputError, match="--device must be cpu or cuda, not 'tpu'"), ranks("tpu"):
         pass
     with pytest.raises(InputError, match="torch finds no GPU here"), ranks("cuda"):
+        pass
+
+
+def test_more_ranks_than_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="here are more than the 2 GPUs"), ranks("cuda"):
         pass
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
 from pubmedbert.cli import main
+from pubmedbert.errors import InputError
 from pubmedbert.model import electra, electra_hf, hf
 from pubmedbert.model.config import SIZES
 from pubmedbert.pretrain.detection import detect, judge
@@ -192,6 +193,8 @@ def test_a_constant_answer_gains_nothing() -> None:
     perfect = judge(torch.where(replaced, 9.0, -9.0).double(), replaced)
     assert (perfect.accuracy, perfect.balanced_accuracy, perfect.auc) == (1.0, 1.0, 1.0)
     assert perfect.loss < 0.001
+    with pytest.raises(InputError, match="replaced no word piece"):
+        judge(torch.zeros(100), torch.zeros(100, dtype=torch.bool))
 
 
 def test_flops_counted_by_hand() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ import torch
 
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
-from pubmedbert.pretrain.loop import pretrain
+from pubmedbert.pretrain import loop
+from pubmedbert.pretrain.loop import Sums, Work, pretrain
 from pubmedbert.pretrain.recipe import Recipe, load_recipe
+from pubmedbert.pretrain.run import Run
 from tests.pretrain.conftest import make_shards, metrics
 
 SMALL = Recipe(
@@ -131,7 +135,7 @@ def test_sigterm_saves_and_exits_as_a_shell_reports_it(shards: Path, tmp_path: P
     assert (run / "checkpoints" / f"step-{done}" / "state.json").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "flip", "state"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "state", "place"])
 def test_a_damaged_newest_checkpoint_falls_back(
     damage: str, shards: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +149,9 @@ def test_a_damaged_newest_checkpoint_falls_back(
     elif damage == "flip":
         content[-5] ^= 1
         weights.write_bytes(content)
+    elif damage == "place":
+        text = (newest / "state.json").read_text()
+        (newest / "state.json").write_text(text.replace('"rows": 192', '"rows": 193'))
     else:
         (newest / "state.json").unlink()
     pretrain(SMALL, shards, run)
@@ -162,6 +169,49 @@ def test_a_damaged_checkpoint_never_outlives_a_good_one(shards: Path, finished: 
     pretrain(recipe, shards, run)
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-12"]
     assert metrics(run) == metrics(finished)
+
+
+def test_a_signal_while_steps_are_skipped_changes_nothing(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backward, signals = loop._backward, list[int]()
+
+    def spoilt(run: Run, work: Work) -> dict[str, Sums]:
+        """Four steps after a checkpoint have no finite loss; in the second of them a signal comes."""
+        sums = backward(run, work)
+        if 5 <= run.at.step < 9 and not run.at.rollbacks:
+            sums["mlm"].total = math.nan
+            if run.folder.name == "stopped" and run.at.step == 6 and not signals:
+                signals.append(signal.SIGTERM)
+                os.kill(os.getpid(), signal.SIGTERM)
+        return sums
+
+    monkeypatch.setattr(loop, "_backward", spoilt)
+    recipe = changed(SMALL, most_skips=4)
+    assert pretrain(recipe, shards, tmp_path / "whole") == 0
+    assert pretrain(recipe, shards, tmp_path / "stopped") == signal.SIGTERM
+    assert "goes on from step 4" in capsys.readouterr().err
+    assert pretrain(recipe, shards, tmp_path / "stopped") == 0
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
+
+
+def test_what_a_killed_process_left_of_a_checkpoint_is_removed(shards: Path, tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = tmp_path / "run" / "checkpoints" / f".step-3.{dead.pid}.tmp"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    pretrain(SMALL, shards, tmp_path / "run")
+    assert not left.exists()
+
+
+def test_a_full_gpu_is_one_sentence(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore.")
+
+    monkeypatch.setattr(loop, "train_step", full)
+    with pytest.raises(InputError, match=r"Tried to allocate 2\.00 GiB.*lower pack_tokens, or recompute"):
+        pretrain(SMALL, shards, tmp_path / "run")
 
 
 def test_two_processes_do_not_train_in_one_folder(
@@ -253,7 +303,9 @@ def test_other_settings_or_shards_are_refused(
     tokens = ("pretrain", "--recipe", "mini", "--out", finished)
     error = fails(capsys, *tokens, "--shards", shards, *settings(slower))
     assert "lr = 0.002, now it is 0.001" in error
-    others = make_shards(tmp_path, documents=300)
+    others = make_shards(tmp_path / "fewer", documents=300)
+    assert "other shards" in fails(capsys, *tokens, "--shards", others, *settings(SMALL))
+    others = make_shards(tmp_path / "split", heldout=0.2)  # what was trained on may be held out there
     assert "other shards" in fails(capsys, *tokens, "--shards", others, *settings(SMALL))
 
 

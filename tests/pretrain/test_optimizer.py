@@ -148,6 +148,18 @@ def test_state_survives_the_round_trip(name: str) -> None:
     assert not any(part.state for part in optimizers[1].parts)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gradient_is_used_once_and_let_go(name: str) -> None:
+    model = model_with_gradients()
+    optimizer = Optimizer(model, Recipe(optimizer=name), Ranks())
+    optimizer.step(1e-3)
+    model.zero_grad(set_to_none=True)
+    assert all(piece.parameter.grad is None for piece in optimizer.pieces)
+    before = state(model)
+    optimizer.step(1e-3)
+    assert all(torch.equal(value, before[key]) for key, value in state(model).items())
+
+
 def test_the_average_is_between_the_weights_it_saw() -> None:
     model = model_with_gradients()
     first, average = state(model), Average(model, 0.9)

@@ -119,6 +119,12 @@ def test_the_faster_precision_is_what_was_measured(
         assert_equal(weights(measured, 6), weights(named, 6))
 
 
+def test_gpus_without_bfloat16_are_told_by_their_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, expected in (((7, 0), False), ((8, 0), True), ((12, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        assert precision.in_bf16("auto", "cuda") is expected
+
+
 def test_a_resumed_run_keeps_the_precision_it_began_with(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 
 from pubmedbert.blurb import datasets
 from pubmedbert.blurb.report import write_report
+from pubmedbert.blurb.results import check_model
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe, chosen, load_recipe, size_of
-from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune
+from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune, weights
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
@@ -143,7 +144,7 @@ def run_blurb(
         The data sets whose files are there and which failed all the same, and why; the report says so, too.
 
     Raises:
-        InputError: a name is unknown, or none of the data sets can be read.
+        InputError: a name is unknown, none of the data sets can be read, or `out` has results of another model.
     """
     chosen = list(names) or list(datasets.NAMES)
     if unknown := [name for name in chosen if name not in datasets.NAMES]:
@@ -152,6 +153,7 @@ def run_blurb(
     missing |= {name: "left out by --datasets" for name in datasets.NAMES if name not in chosen and name not in missing}
     if not any(name not in missing for name in chosen):
         raise InputError(next(missing[name] for name in chosen))
+    check_model(out, weights(locate(model)))
     failed: dict[str, str] = {}
     waiting = [name for name in datasets.NAMES if name not in missing]
     count = len(waiting)

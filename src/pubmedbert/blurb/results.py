@@ -88,8 +88,8 @@ class Result:
 
     @property
     def best(self) -> Seed:
-        """The seed that is best on the dev set, the first of equals."""
-        return max(self.seeds, key=lambda seed: seed.dev)
+        """The seed that is best on the dev set, the first of equals; one that collapsed only if all did."""
+        return max(self.seeds, key=lambda seed: (not seed.collapsed, seed.dev))
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str
     results = [_read(path) for path in sorted(folder.glob("*/result.json")) if path.parent.name not in failed]
     if not results:
         raise InputError(f"{folder} holds no result: a folder for each data set, with its result.json, is wanted")
-    if len(models := sorted({result.model for result in results})) > 1:
-        raise InputError(f"{folder} holds results of several models ({', '.join(models)}); a report is of one model")
-    if len({result.weights for result in results}) > 1:
-        raise InputError(f"{folder} holds results of several weights of {models[0]}; a report is of one model")
+    models = sorted({result.model for result in results})
+    if len({result.weights or result.model for result in results}) > 1:
+        several = f"models ({', '.join(models)})" if len(models) > 1 else f"weights of {models[0]}"
+        raise InputError(f"{folder} holds results of several {several}; a report is of one model")
     results.sort(key=lambda result: _place(result.dataset))
     tests = {result.dataset: test for result in results if (test := result.test)}
     means = {name: test.mean for name, test in tests.items()}
@@ -150,6 +150,27 @@ def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str
         tasks={task: Score(mean, task_sd.get(task)) for task, mean in task_means(means).items()},
         blurb=Score(blurb_score(means), blurb_sd(sds)) if means.keys() >= set(DATASETS) else None,
     )
+
+
+def check_model(folder: Path, weights: str) -> None:
+    """Refuse a report's folder that holds results of another model than is to be run; damaged ones are passed over.
+
+    Args:
+        folder: of the report.
+        weights: a hash of those of the model.
+
+    Raises:
+        InputError: it does.
+    """
+    for path in sorted(folder.glob("*/result.json")):
+        try:
+            result = _read(path)
+        except InputError:  # it is written anew when its data set has run
+            continue
+        if result.weights and result.weights != weights:
+            raise InputError(
+                f"{path} is of other weights ({result.model}); a report is of one model: choose another --out"
+            )
 
 
 def task_type(dataset: str) -> str:

@@ -144,7 +144,9 @@ def interval(
     for values in (np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)):
         draws = values[random.integers(len(values), size=(resamples, len(values)))]  # [R, S]
         draws = np.vstack([draws.mean(axis=1), draws.std(axis=1, ddof=1)])
-        moments.append(np.column_stack([[values.mean(), values.std(ddof=1)], draws]))  # [2, 1 + R], observed first
+        found = np.column_stack([[values.mean(), values.std(ddof=1)], draws])  # [2, 1 + R], observed first
+        found[1] *= np.ptp(values) > 0  # of equal scores it is 0, but for rounding
+        moments.append(found)
     (mean_a, sd_a), (mean_b, sd_b) = moments
     ratio = None
     if sd_a[0] > 0 and sd_b[0] > 0:  # a resample of one seed only has no ratio to tell

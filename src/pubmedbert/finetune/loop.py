@@ -248,8 +248,14 @@ def score_answers(dataset: Dataset, gold: Sequence[Example], answers: Sequence[A
 
 
 def encoded_split(ready: Setup, split: Split) -> tuple[list[Example], Encoded]:
-    """A split without its labels, and as rows."""
+    """A split without its labels, and as rows.
+
+    Raises:
+        InputError: it is empty.
+    """
     examples = hidden(ready.dataset.read(split))
+    if not examples:
+        raise InputError(f"{ready.dataset.name}: the {split} split is empty")
     return examples, data.encode(examples, ready.encoder, ready.recipe)
 
 

@@ -67,8 +67,8 @@ _ALL = (
     Metric(
         "word_macro_f1",
         "macro word F1",
-        "The F1 over words of each class, averaged over the classes, O left out (Gu et al. 2020 for EBM PICO; "
-        "Nye et al. 2018).",
+        "The F1 over words of each class, averaged over the classes that are in gold or predicted, O left out (Gu et "
+        "al. 2020 for EBM PICO; Nye et al. 2018).",
         things=_words,
         average="macro",
     ),
@@ -83,8 +83,8 @@ _ALL = (
     Metric(
         "macro_f1",
         "macro F1",
-        "The F1 of each class but the negative one, if there is one, averaged over the classes (Sokolova & Lapalme "
-        "2009).",
+        "The F1 of each class but the negative one, if there is one, averaged over the classes that are in gold or "
+        "predicted (Sokolova & Lapalme 2009).",
         things=_label,
         average="macro",
     ),
@@ -193,11 +193,11 @@ def from_counts(totals: NDArray[Any]) -> NDArray[np.float64]:
         totals: [..., 3 C].
 
     Returns:
-        [...]: F1 averaged over the classes; a class that is neither in gold nor predicted has 0.
+        [...]: F1 averaged over the classes that are in gold or predicted (as scikit-learn does); 0 where none is.
     """
     right, guessed, wanted = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3), -1, 0)  # [..., C] each
-    f1: NDArray[np.float64] = 2 * right / np.maximum(guessed + wanted, 1)
-    mean: NDArray[np.float64] = f1.mean(axis=-1)
+    f1 = 2 * right / np.maximum(guessed + wanted, 1)  # 0 where a class is in neither
+    mean: NDArray[np.float64] = f1.sum(axis=-1) / np.maximum((guessed + wanted > 0).sum(axis=-1), 1)
     return mean
 
 

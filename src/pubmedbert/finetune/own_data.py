@@ -127,18 +127,20 @@ def _split(own: _Own, split: Split) -> Sequence[Example]:
         raise InputError(f'{own.path} names no test file: add test = "FILE" to score on it')
     if split == "test" or not own.train_only:
         return own.read(own.files[split])
-    chosen = [example for example in own.read(own.files["train"]) if _held_out(example) == (split == "dev")]
+    examples = own.read(own.files["train"])
+    by_document = len({example.document for example in examples}) >= _DEV_SHARE
+    chosen = [example for example in examples if _held_out(example, by_document) == (split == "dev")]
     if not chosen:
         raise InputError(f'{own.files["train"]} is too small to take a tenth as dev: add dev = "FILE" to {own.path}')
     return chosen
 
 
-def _held_out(example: Example) -> bool:
-    """By the document where it is known, so that no document is on both sides."""
-    if isinstance(example, Tagged):
-        text = example.document or " ".join(example.words)
+def _held_out(example: Example, by_document: bool) -> bool:
+    """By the document where that is known, so that no document is on both sides, and there are enough of them."""
+    if by_document and example.document:
+        text = example.document
     else:
-        text = f"{example.text}\n{example.text_b or ''}"
+        text = " ".join(example.words) if isinstance(example, Tagged) else f"{example.text}\n{example.text_b or ''}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _DEV_SHARE == 0
 
 
@@ -198,6 +200,10 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
             if name in seen:
                 raise InputError(f"{row.where}: the id {name!r} came before: every example needs its own")
             seen.add(name)
+            if form == "tsv" and str(row.cell(label)).startswith('"'):
+                raise InputError(
+                    f"{row.where}: a label begins with a quotation mark: cells of a tsv are not quoted; use csv"
+                )
             said = _label(row, label, task, separator)
             examples.append(Labelled(name, row.text(text), said, row.text(second) if second else None))
         if not examples:

@@ -52,7 +52,7 @@ class Job:
     seeds: int = 5
     """Runs with different new weights, order and dropout: 0 to seeds - 1."""
     keep: str = "all"
-    """Model folders that are kept: "all", the "best" on dev, or "none"."""
+    """Model folders that are kept: "all", the "best" on dev (one that collapsed only if all did), or "none"."""
     workers: int = 1
     """Seeds trained side by side, each with its share of the cores."""
     threads: int = 1
@@ -94,7 +94,7 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
             say(f"{folder} is complete: {job.seeds} seeds; nothing to do but to score them")
         about = {"model": job.model_name, "weights": settings["weights"], "recipe": asdict(job.recipe)}
         result = score_run(folder, dataset, job.seeds, test=job.test, about=about)
-        best = max(result["seeds"], key=lambda entry: entry["dev"])["seed"]
+        best = max(result["seeds"], key=lambda entry: (not entry["collapsed"], entry["dev"]))["seed"]
         if job.keep == "best" and not (folder / f"seed-{best}" / MODEL).exists():
             each_seed(job, [best], folder)  # an earlier call kept less
         _drop_models(job, best, folder)
@@ -113,8 +113,6 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     Returns:
         What decides the outcome: data, model and settings, and the precision, as measured when the run began.
     """
-    files = {name: job.model / name for name in (*_WEIGHTS, *_TOKENIZER) if (job.model / name).exists()}
-    hashes = {name: sha256(path) for name, path in files.items()}
     settings: dict[str, Any] = {
         "dataset": dataset.name,
         "task": dataset.task,
@@ -124,8 +122,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         "train": fingerprint(dataset.read("train")),
         "dev": fingerprint(dataset.read("dev")),
         "model": job.model_name,
-        "weights": next((hashes[name] for name in _WEIGHTS if name in hashes), ""),
-        "tokenizer": next((hashes[name] for name in _TOKENIZER if name in hashes), ""),
+        "weights": weights(job.model),
+        "tokenizer": _hash(job.model, _TOKENIZER),
         "recipe": asdict(job.recipe),
         "search": job.search,
     }
@@ -149,6 +147,16 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         if before.get(key) != value:
             say(f"{folder} was begun with {key} {before.get(key)}, here it is {value}: the last bits may differ")
     return settings | {"precision": before.get("precision") or loop.settled(job.recipe)}
+
+
+def weights(model: Path) -> str:
+    """A hash of a model's weights, by which runs tell models apart, whatever they are called."""
+    return _hash(model, _WEIGHTS)
+
+
+def _hash(model: Path, names: Iterable[str]) -> str:
+    """Of the first of some files that a model's folder has; "" where it has none."""
+    return next((sha256(model / name) for name in names if (model / name).exists()), "")
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

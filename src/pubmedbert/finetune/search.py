@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 GRID: dict[str, list[float | int]] = {"lr": [1e-5, 3e-5, 5e-5], "batch": [16, 32], "epochs": [2, 5, 10, 20, 40, 60]}
 """The paper's learning rates and batches, and epochs from its range of 2 to 60."""
+_FALLEN = 3.0
+"""What a setting that collapsed loses: it comes after all others, whose scores are between -1 and 1."""
 
 
 def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
@@ -39,7 +41,7 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
         The job with the best settings.
 
     Raises:
-        InputError: there are fewer points than are to be tried.
+        InputError: there are fewer points than are to be tried, or the study is damaged.
     """
     import optuna
     from optuna.storages import JournalStorage
@@ -52,9 +54,14 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
         raise InputError(f"--search takes 1 to {len(points)} settings, the size of the grid, not {job.search}")
     key = hashlib.sha256(json.dumps({**settings, "search": 0}, sort_keys=True).encode()).hexdigest()[:16]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    log = folder / ".search.log"
+    _mend(log)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = JournalStorage(JournalFileBackend(str(folder / ".search.log")))
+        try:
+            storage = JournalStorage(JournalFileBackend(str(log)))
+        except ValueError as error:
+            raise InputError(f"{log} is damaged: delete it to search anew") from error
     study = optuna.create_study(storage=storage, study_name=key, direction="maximize", load_if_exists=True)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
         study.tell(trial.number, state=TrialState.FAIL)
@@ -66,8 +73,18 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
         study.enqueue_trial(point)
     _try(job, study, grid, len(done))
     best: dict[str, Any] = study.best_params
-    say(f"best of {max(job.search, len(done))} settings on dev: {best}, {study.best_value:.2%}")
+    score = f"{study.best_value:.2%}" if study.best_value >= -1 else "which collapsed, as they all did"
+    say(f"best of {max(job.search, len(done))} settings on dev: {best}, {score}")
     return replace(job, recipe=replace(job.recipe, **best))
+
+
+def _mend(log: Path) -> None:
+    """Take away what a search that was killed while it wrote has left: its lock, and an unfinished last line."""
+    Path(f"{log}.lock").unlink(missing_ok=True)  # nobody else is in the folder, which the caller holds
+    if log.exists():
+        written = log.read_bytes()
+        with log.open("r+b") as stream:
+            stream.truncate(written.rfind(b"\n") + 1)
 
 
 def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int) -> None:
@@ -82,7 +99,8 @@ def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int)
             chosen = {name: trial.suggest_categorical(name, values) for name, values in grid.items()}
             trying = replace(ready, recipe=replace(ready.recipe, **chosen))
             fitted = loop.fit(trying, 0, lambda *_: None)
-            advance(1, f"{chosen}: dev {fitted.dev:.2%}")
-            return fitted.dev
+            fallen = ", collapsed" if fitted.collapsed else ""
+            advance(1, f"{chosen}: dev {fitted.dev:.2%}{fallen}")
+            return fitted.dev - _FALLEN * fitted.collapsed
 
         study.optimize(objective, n_trials=job.search - done)

@@ -7,7 +7,7 @@ Tinn et al. 2021 study these on BLURB; they are those of Howard & Ruder 2018 (la
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -120,15 +120,18 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
 def collapsed(gold: Sequence[Example], answers: Sequence[Answer]) -> bool:
     """Whether a model says the same of every example although the examples differ.
 
-    Tags: not one word with a tag other than O. A number: a spread below a hundredth of the gold's. Else: one answer.
+    Words: all are O, or all of one class or type. A number: a spread below a hundredth of the gold's. Else: one answer.
     """
     if isinstance(gold[0], Tagged):
-        return _tagged(gold) and not any(tag != "O" for tags in answers if isinstance(tags, tuple) for tag in tags)
+        found = _kinds(tags for tags in answers if isinstance(tags, tuple))
+        held = _kinds(example.tags or () for example in gold if isinstance(example, Tagged))
+        return len(found) == 1 and found != held
     labels = [example.label for example in gold if isinstance(example, Labelled)]
     if isinstance(labels[0], float):
         return bool(np.std(np.asarray(answers, float)) < 0.01 * np.std(np.asarray(labels, float)))
     return len(set(labels)) > 1 and len(set(answers)) == 1
 
 
-def _tagged(gold: Sequence[Example]) -> bool:
-    return any(tag != "O" for example in gold if isinstance(example, Tagged) for tag in example.tags or ())
+def _kinds(sentences: Iterable[Sequence[str]]) -> set[str]:
+    """The classes of words, or O and the types of entities: where in an entity a word stands is no other answer."""
+    return {tag.partition("-")[2] or tag for tags in sentences for tag in tags}

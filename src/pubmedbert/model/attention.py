@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from math import prod
 from typing import Any
@@ -182,7 +183,7 @@ def _attend(
     like, tokens = projected[0], len(projected[-1])
     if sum(lengths) != tokens:
         raise ValueError(f"row lengths add up to {sum(lengths)}, the pack holds {tokens} tokens")
-    if like.is_cuda and like.dtype in (torch.float16, torch.bfloat16):
+    if like.is_cuda and like.dtype in (torch.float16, torch.bfloat16) and _has_flash(like.device):
         return _flash(projected, lengths, counts, heads, dropped)
     if on_cpu(like) and steps(dropped):
         return _DroppedAttention.apply(lengths, counts, heads, dropped, *projected)  # type: ignore[no-any-return, no-untyped-call]
@@ -198,6 +199,12 @@ def _attend(
                 mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropped).to(like.dtype)  # [B, H, Q, D/H]
             found.append(batch.back(mixed, slots).flatten(1))  # [queries, D]
     return torch.cat(found) if found else like  # nothing is asked for
+
+
+@cache
+def _has_flash(device: torch.device) -> bool:
+    """Whether a GPU has that kernel: Ampere and newer."""
+    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _flash(

@@ -54,6 +54,8 @@ class _VocabularyLoss(torch.autograd.Function):
             block.sub_(block.amax(1, keepdim=True))
             picked = block.gather(1, label)
             torch.eq(picked, 0, out=hit)
+            if block is not stored:  # in bf16 pieces tie: the first of them is the best
+                hit.logical_and_(stored.argmax(1, keepdim=True) == label)
             sums = block.exp_().sum(1, keepdim=True)
             torch.sub(sums.log(), picked, out=loss)
             block.mul_(sums.reciprocal_())

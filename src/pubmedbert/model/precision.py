@@ -17,12 +17,12 @@ def in_bf16(precision: str, kind: str) -> bool:
     """Whether a precision of a recipe means bfloat16.
 
     Args:
-        precision: "fp32", "bf16", or "auto": the faster one on a CPU, "bf16" on a GPU.
+        precision: "fp32", "bf16", or "auto": the faster one on a CPU, "bf16" on a GPU that has it (Ampere and newer).
         kind: of the device, "cpu" or "cuda".
     """
     if precision in ("fp32", "bf16"):
         return precision == "bf16"
-    return kind == "cuda" or gain() > WORTHWHILE
+    return torch.cuda.get_device_capability() >= (8, 0) if kind == "cuda" else gain() > WORTHWHILE
 
 
 @cache

@@ -13,7 +13,7 @@ from torch import nn
 
 from pubmedbert import runs
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, read_json, sha256, write_json
+from pubmedbert.files import atomic_folder, read_json, sha256, sweep, write_json
 from pubmedbert.model import hf
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.distributed import Ranks
@@ -76,6 +76,7 @@ def save(run: Path, trainee: Trainee, progress: Progress, keep: int) -> None:
     moments = trainee.optimizer.tensors()
     if not trainee.ranks.main:
         return
+    sweep(run / "checkpoints")
     with atomic_folder(run / "checkpoints" / f"step-{progress.step}") as folder:
         trainee.save_model(folder)
         hf.write_tensors(moments, folder / OPTIMIZER)
@@ -84,7 +85,8 @@ def save(run: Path, trainee: Trainee, progress: Progress, keep: int) -> None:
             hf.write_tensors(weights, folder / WEIGHTS)
         written = sorted(path for path in folder.rglob("*") if path.is_file())
         files = {path.relative_to(folder).as_posix(): sha256(path) for path in written}
-        write_json(folder / runs.STATE, asdict(progress) | {"files": files})
+        state = asdict(progress) | {"files": files}
+        write_json(folder / runs.STATE, state | {"sha256": runs.digest(state)})
     for step, path in runs.checkpoints(run)[::-1]:
         if step > progress.step:
             shutil.rmtree(path)

@@ -38,7 +38,7 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     begun = bool(runs.checkpoints(folder))
     kept = runs.config(folder).get("machine", {}).get("precision") if begun and recipe.precision == "auto" else None
     bf16 = kept == "bf16" if kept else in_bf16(recipe.precision, ranks.device.type)
-    made_from = f'corpus = "{shards.meta.corpus}"\ntokenizer = "{shards.meta.tokenizer_sha256}"\n'
+    made_from = "".join(f'{name} = "{value}"\n' for name, value in _made_from(shards).items())
     machine = (
         f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
         f'ranks = {ranks.count}\ndevice = "{ranks.device.type}"\n'
@@ -57,6 +57,17 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     return bf16
 
 
+def _made_from(shards: Shards) -> dict[str, str]:
+    """What tells shards apart: the texts, which of them are held out, and how they were cut."""
+    meta = shards.meta
+    return {
+        "corpus": meta.corpus,
+        "tokenizer": meta.tokenizer_sha256,
+        "heldout": str(meta.heldout),
+        "sentences": " ".join(meta.sentence_splitter.values()),
+    }
+
+
 def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:
     """Drop the lines written after the checkpoint at `step`, and a half-written last one; add some."""
     kept = [line for line in runs.metrics(folder) if line["step"] <= step]
@@ -67,7 +78,8 @@ def _same_settings(folder: Path, text: str) -> None:
     """Refuse to go on with a run under other settings, naming the first that differs."""
     before = tomllib.loads(Recipe().toml()) | runs.config(folder)  # a setting that is newer than the run
     now = tomllib.loads(text)
-    if before.pop("shards", None) != now.pop("shards"):
+    made_from = now.pop("shards")
+    if any(made_from.get(name) != value for name, value in before.pop("shards", {}).items()):
         raise InputError(f"{folder} was trained on other shards; choose another --out")
     machine, here = before.pop("machine", None), now.pop("machine")
     if machine != here:

@@ -89,10 +89,16 @@ def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int) -> 
 
 
 def judge(scores: Tensor, replaced: Tensor) -> Detection:
-    """The figures of `[N]` logits against `[N]` truths, of which there are both kinds."""
+    """The figures of `[N]` logits against `[N]` truths.
+
+    Raises:
+        InputError: the truths are all of one kind.
+    """
     from sklearn.metrics import roc_auc_score
 
     share = replaced.double().mean().item()
+    if share in (0, 1):
+        raise InputError("the generator replaced no word piece, or all of them; evaluate more rows")
     right = (scores > 0) == replaced
     return Detection(
         loss=F.binary_cross_entropy_with_logits(scores, replaced.double()).item(),

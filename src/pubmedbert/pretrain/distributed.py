@@ -113,7 +113,8 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
         device: "cpu" (the ranks talk by gloo) or "cuda" (by NCCL; each rank takes the GPU of its number).
 
     Raises:
-        InputError: there is no such device, or another rank is gone: the run goes on by the same command.
+        InputError: there is no such device, or not one for each rank here; or another rank is gone: the run goes on by
+            the same command.
     """
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device must be cpu or cuda, not {device!r}")
@@ -122,6 +123,9 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
     count = int(os.environ.get("WORLD_SIZE", "1"))
     place = torch.device(device, int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else torch.device("cpu")
     if device == "cuda":
+        if place.index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise InputError(f"--device cuda: a process for each GPU is wanted; here are more than the {found} GPUs")
         torch.cuda.set_device(place)
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic matrix products ask for
     if count == 1:

@@ -101,20 +101,25 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
 def fit(run: Run, log: Sequence[str] = ()) -> int:
     """Train to the end, evaluating and saving on the way, and going back where too many steps had to be skipped.
 
-    SIGTERM or Ctrl-C ends the run after the step at hand, with a checkpoint.
+    SIGTERM or Ctrl-C ends the run after the step at hand, with a checkpoint; where steps have just been skipped, with
+    the one before, to which the run may have to go back.
 
     Returns:
         0, or the number of the signal that ended the run.
 
     Raises:
-        InputError: the run broke down once more after it had gone back as often as the recipe allows.
+        InputError: the run broke down once more after it had gone back as often as the recipe allows, or a GPU is full.
     """
-    while True:
-        try:
-            with _stop_requested() as stopped, _sinks(run, log) as sinks, _progress(run) as advance:
-                return _train(run, stopped, sinks, advance)
-        except TooManySkipsError as error:
-            _roll_back(run, str(error))
+    with _stop_requested() as stopped:
+        while True:
+            try:
+                with _sinks(run, log) as sinks, _progress(run) as advance:
+                    return _train(run, stopped, sinks, advance)
+            except TooManySkipsError as error:
+                _roll_back(run, str(error))
+            except torch.OutOfMemoryError as error:
+                what = str(error).splitlines()[0]
+                raise InputError(f"the GPU's memory is full ({what}): set a lower pack_tokens, or recompute") from error
 
 
 def _train(run: Run, stopped: Callable[[], int], sinks: Sinks | None, advance: Advance) -> int:
@@ -136,14 +141,15 @@ def _train(run: Run, stopped: Callable[[], int], sinks: Sinks | None, advance: A
         if not work.stop and (run.complete or step % recipe.evaluate_every == 0):
             validate(run, write)
         sound = not run.guard.in_a_row  # or else there would be nothing better to go back to
-        due = work.stop or run.complete or (sound and step % recipe.checkpoint_every == 0)
+        due = run.complete or (sound and (work.stop or step % recipe.checkpoint_every == 0))
         if sinks:
             sinks.flush(to_disk=due)  # a checkpoint never outlives its metrics
         if due and step != saved:
             checkpoint.save(run.folder, run.trainee, run.at, recipe.keep)
             saved = step
         if work.stop:
-            run.ranks.say(f"stopped after step {step:,}; the same command goes on from there")
+            there = "there" if saved == step else f"step {saved:,}"
+            run.ranks.say(f"stopped after step {step:,}; the same command goes on from {there}")
             return stopped() or signal.SIGTERM
     return 0
 

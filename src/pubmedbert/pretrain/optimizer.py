@@ -79,6 +79,9 @@ class Optimizer:
             for group in part.param_groups:
                 group["lr"] = lr
             part.step()
+        for piece in self.pieces:
+            if piece.parts > 1:
+                piece.parameter.grad = None  # which the model does not know of, and would not clear
         if self._sharded:
             for piece in self.pieces:
                 self._ranks.share(piece.parameter.data, piece.owner)

@@ -41,7 +41,7 @@ def moment(recipe: Recipe, before: float, after: float) -> Moment:
     phase = min(sum(end <= before + 1e-9 for end in ends), len(stages) - 1)
     stage = stages[phase]
     rate = recipe.lr * stage.lr * learning_rate(recipe, before, after)
-    return Moment(phase, stage.length, _rows(recipe, stage.rows, before), _mask_share(recipe, phase, before), rate)
+    return Moment(phase, stage.length, _rows(recipe, stage.rows, before), mask_share(recipe, phase, before), rate)
 
 
 def position(recipe: Recipe, step: int, seconds: float, last: float) -> tuple[float, float]:
@@ -81,15 +81,16 @@ def learning_rate(recipe: Recipe, before: float, after: float) -> float:
     return min(1.0, left / falling)
 
 
-def _rows(recipe: Recipe, rows: int, before: float) -> int:
-    if not recipe.rows_start or before >= recipe.ramp:
-        return rows
-    return round(recipe.rows_start + (rows - recipe.rows_start) * before / recipe.ramp)
-
-
-def _mask_share(recipe: Recipe, phase: int, before: float) -> float:
+def mask_share(recipe: Recipe, phase: int, before: float) -> float:
+    """The share of word pieces to predict in a phase, when so much of the run is done."""
     if recipe.phases and recipe.phases[phase].mask_share:
         return recipe.phases[phase].mask_share
     if not recipe.mask_share_end:
         return recipe.mask_share
     return recipe.mask_share + (recipe.mask_share_end - recipe.mask_share) * before
+
+
+def _rows(recipe: Recipe, rows: int, before: float) -> int:
+    if not recipe.rows_start or before >= recipe.ramp:
+        return rows
+    return round(recipe.rows_start + (rows - recipe.rows_start) * before / recipe.ramp)

@@ -55,6 +55,18 @@ def test_documents(tmp_path: Path) -> None:
     assert (found[1].words, found[1].tags) == (("b",), ("I-PAR",))
 
 
+def test_comments(tmp_path: Path) -> None:
+    text = (
+        "# newdoc id = d\n\n# id = 1\n# text = the cell # 2\nthe DET\ncell NOUN\n# PUNCT\n2 NUM\n"
+        "\n#\tPUNCT\n2\tNUM\n\n# the end\n"
+    )
+    found = read_conll(write(tmp_path / "mine.conll", text), spans=False)
+    assert [one.words for one in found] == [("the", "cell", "#", "2"), ("#", "2")]
+    assert found[1].tags == ("PUNCT", "NUM")
+    only = read_conll(write(tmp_path / "only.conll", "# O\n"))
+    assert [one.words for one in only] == [("#",)]
+
+
 def test_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.conll", "\ufeff1 p53 NN B-Gene x\n2 binds VB O x\n")
     (found,) = read_conll(path, token=1, tag=3)
@@ -69,6 +81,7 @@ def test_columns(tmp_path: Path) -> None:
         ("alone", "a word and its tag are wanted"),
         ("word\t", "the tag is empty"),
         ("\tO", "the word is empty"),
+        ("p53\tB-Gene\rbinds\tO\r\rit\tO", "a carriage return stands inside the line"),
         ("word\tX-Gene", "'X-Gene' is no tag"),
         ("word\tB-", "'B-' is no tag"),
         (b"\xff\tO", "byte 1 is not UTF-8"),

@@ -63,6 +63,14 @@ def test_sums_add_up() -> None:
         assert part.micro_rows * (part.accumulation - 1) < share <= part.micro_rows * part.accumulation
 
 
+def test_masks_are_those_of_training() -> None:
+    phases = (Phase(share=0.5, length=64), Phase(share=0.5, length=64, mask_share=0.15))
+    found = stages(Recipe(size="tiny", phases=phases, mask_share=0.3, mask_share_end=0.15))
+    assert [stage.mask_share for stage in found] == pytest.approx([0.2625, 0.15])
+    (found_alone,) = stages(Recipe(size="tiny", mask_share=0.3, mask_share_end=0.15))
+    assert found_alone.mask_share == pytest.approx(0.225)
+
+
 def test_more_gpus_take_less_time_and_never_less_money() -> None:
     recipe = Recipe(size="base", rows=65536, steps=10)
     plans = [make_plan("it", recipe, setting(gpus=gpus)) for gpus in (1, 8, 64)]

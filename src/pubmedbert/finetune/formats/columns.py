@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Literal, get_args
 from pubmedbert.corpus.source import open_bytes
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Tagged
+from pubmedbert.infer.labels.conll import DOCUMENT, rows
 from pubmedbert.infer.labels.spans import entities
 
 RowFormat = Literal["jsonl", "csv", "tsv"]
@@ -24,7 +24,6 @@ OFFSET = "[0-9]{1,9}"
 """A place in a text; longer numbers are no places, and Python refuses to read the longest."""
 _LONGEST_LINE = 64 << 20  # bytes; a file without line ends must not fill the memory
 _BYTE_ORDER_MARK = "\ufeff"
-_DOCUMENT = "-DOCSTART-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +117,9 @@ def read_rows(path: Path, form: RowFormat, columns: Sequence[str] | None = None)
 def read_conll(path: Path, token: int = 0, tag: int = -1, spans: bool = True) -> list[Tagged]:
     """Read words with a tag each, one a line, and a blank line between sentences.
 
-    Columns are parted by tabs, or by white space in lines without one. A line `-DOCSTART- ID` begins a document. The
-    id of a sentence is its running number, in the file or, where documents have ids, in its document (`ID.3`). Tags
-    stay as they are.
+    Columns are parted by tabs, or by spaces in lines without one. A line `-DOCSTART- ID` begins a document. Comments
+    before a sentence (`pubmedbert.infer.labels.conll`) are left out. The id of a sentence is its running number, in
+    the file or, where documents have ids, in its document (`ID.3`). Tags stay as they are.
 
     Args:
         path: the file, gzip or not.
@@ -145,14 +144,14 @@ def read_conll(path: Path, token: int = 0, tag: int = -1, spans: bool = True) ->
             words.clear()
             tags.clear()
 
-    for where, line in read_lines(path):
-        if not line.strip():
+    for where, cells in rows(read_lines(path)):
+        if not cells:
             close()
-        elif line.startswith(_DOCUMENT):
+        elif cells[0].startswith(DOCUMENT):
             close()
-            document = _document(line, len(sentences))
+            document = _document(cells, len(sentences))
         else:
-            word, label = _columns(where, line.rstrip("\r\n"), token, tag)
+            word, label = _word(where, cells, token, tag)
             if spans:
                 _check_tag(where, label)
             words.append(word)
@@ -190,20 +189,21 @@ def check_unique(ids: Collection[str], path: Path) -> None:
         raise InputError(f"{path}: the id {twice[0]!r} occurs more than once: every example needs its own")
 
 
-def _document(line: str, sentences: int) -> str:
+def _document(cells: Sequence[str], sentences: int) -> str:
     """The id of a document, without parentheses; a number where it has none, as in CoNLL-2003 (`-X- -X- O`)."""
-    rest = line[len(_DOCUMENT) :].split()
+    rest = " ".join(cells)[len(DOCUMENT) :].split()
     name = rest[0].strip("()") if rest else ""
     return name if name not in ("", "-X-", "O") else f"after-{sentences}" if sentences else "first"
 
 
-def _columns(where: str, line: str, token: int, tag: int) -> tuple[str, str]:
-    cells = line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))  # other spaces may be part of a word
+def _word(where: str, cells: Sequence[str], token: int, tag: int) -> tuple[str, str]:
     needed = max(column + 1 if column >= 0 else -column for column in (token, tag))
     if len(cells) < max(needed, 2):
         raise InputError(
-            f"{where}: a word and its tag are wanted, parted by a tab or spaces, not {line.strip()[:40]!r}"
+            f"{where}: a word and its tag are wanted, parted by a tab or spaces, not {' '.join(cells).strip()[:40]!r}"
         )
+    if any("\r" in cell for cell in cells):
+        raise InputError(f"{where}: a carriage return stands inside the line: save the file with other line ends")
     word, label = cells[token].strip(" "), cells[tag].strip()
     if not word or not label:
         raise InputError(f"{where}: the {'tag' if word else 'word'} is empty")

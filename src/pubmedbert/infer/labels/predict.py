@@ -71,8 +71,8 @@ class Predictor:
         self._model = TunedModel(folder, backend=backend, threads=threads)
         self.head, self.engine = self._model.head, self._model.encoder.name
         extra, config = self._model.extra, self._model.config
-        if self.head.level == "tokens":
-            _check_tags(self.head.labels, folder)
+        self._classes = extra.get("task") == "words"  # of words, which need not spell entities
+        self._spelt = self.head.level == "text" or _spelt(self.head.labels, folder, must=not self._classes)
         self.pairs = False if self.head.level == "tokens" or config.token_types < 2 else _pairs(extra, folder)
         self._long = _long(extra, folder)
         self._words = _words(extra, folder)
@@ -86,7 +86,8 @@ class Predictor:
             `text[start:end]` of the original text: the first piece of a word speaks for it. Words are those of the
             corpus that the model was tuned on (`pubmedbert.infer.labels.words`). Where they are parted at all marks,
             and of folders that others wrote, entities are those of transformers' aggregation strategy "first". The
-            score is the mean, over the words of the entity, of the probability of the tag predicted for each.
+            score is the mean, over the words of the entity, of the probability of the tag predicted for each. Of a
+            model of a class for each word, that spells no entities (`NOUN`), they are the runs of one class but O.
 
             From a model that classifies texts: `{"label", "score", "scores"}`, the label most probable;
             `{"labels", "scores"}`, each label more probable than not (a logit above 0), where several may hold;
@@ -146,7 +147,8 @@ class Predictor:
 
         Returns:
             `{"tags": [...], "entities": [{"entity", "first", "end", "text", "score"}]}`: a tag for each word, in IOB2
-            whatever the model's scheme, and the entities `words[first:end]`; the score is that of `predict_texts`.
+            whatever the model's scheme (where it was tuned on a class for each word, that class), and the entities
+            `words[first:end]`; the score is that of `predict_texts`.
 
         Raises:
             InputError: a word is not valid Unicode, or the model classifies texts.
@@ -164,27 +166,35 @@ class Predictor:
                     "text": " ".join(words[first:end]),
                     "score": float(scores[first:end].mean()),
                 }
-                for kind, first, end in entities(named)
+                for kind, first, end in self._spans(named)
             ]
-            results.append({"tags": from_scheme(named), "entities": found})
+            results.append({"tags": named if self._classes else from_scheme(named), "entities": found})
         return results
 
     def _entities(self, text: str, spans: Sequence[tuple[int, int]], logits: NDArray[np.float64]) -> Prediction:
         """The entities of a text whose words are at `spans`."""
         named, scores = tags(self.head, logits)
         found = []
-        for kind, first, last in entities(named):
+        for kind, first, last in self._spans(named):
             start, end = spans[first][0], spans[last - 1][1]
             score = float(scores[first:last].mean())
             found.append({"entity": kind, "start": start, "end": end, "text": text[start:end], "score": score})
         return {"entities": found}
 
+    def _spans(self, named: Sequence[str]) -> list[tuple[str, int, int]]:
+        """The entities that tags spell; of classes of words, the runs of each but O."""
+        return entities(named if self._spelt else [name if name == "O" else f"I-{name}" for name in named])
 
-def _check_tags(labels: Sequence[str], folder: Path) -> None:
+
+def _spelt(labels: Sequence[str], folder: Path, *, must: bool) -> bool:
+    """Whether labels are tags of a scheme."""
     try:
         entities(labels)
     except InputError as error:
-        raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
+        if must:
+            raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
+        return False
+    return True
 
 
 def _long(extra: dict[str, object], folder: Path) -> Long:

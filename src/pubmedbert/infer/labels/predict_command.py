@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
+from pubmedbert.infer.labels.conll import DOCUMENT, rows
 from pubmedbert.infer.lines import blocks, numbered, together
 
 if TYPE_CHECKING:
@@ -132,14 +133,13 @@ def _opened(file: str) -> Iterator[IO[bytes]]:
 
 
 def _sentences(lines: Iterable[tuple[int, str]], name: str) -> Iterator[Input]:
-    """The words in the first column, one sentence at a time; -DOCSTART- lines part documents and are no words."""
+    """The words in the first column, one sentence at a time; beginnings of documents and comments are no words."""
     words: list[str] = []
-    for number, line in chain(lines, [(0, "")]):
-        word = line.split("\t" if "\t" in line else None, 1)[0] if line.strip() else None
-        if word == "":
+    for number, cells in chain(rows(lines), [(0, [])]):
+        if cells and not cells[0].strip(" "):
             raise InputError(f"{name}, line {number}: the first column, the token, is empty")
-        if word and not word.startswith("-DOCSTART-"):
-            words.append(word)
+        if cells and not cells[0].startswith(DOCUMENT):
+            words.append(cells[0].strip(" "))
         elif words:
             yield Input(words)
             words = []

@@ -18,6 +18,7 @@ from pubmedbert.pretrain.optimizer import is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.schedule import mask_share
 from pubmedbert.shards.samples import Pack
 
 VOCABULARY = 30522
@@ -186,11 +187,11 @@ def stages(recipe: Recipe) -> list[Stage]:
     """The parts of a run by the length of their rows, with steps as if the run were not limited by minutes."""
     found = []
     done = 0.0
-    for phase in recipe.stages():
+    for number, phase in enumerate(recipe.stages()):
         begin, done = done, done + phase.share
         start = recipe.rows_start or phase.rows
         lacking = (phase.rows - start) * _below(begin, done, recipe.ramp)
-        masks = (recipe.mask_share + recipe.mask_share_end) / 2 if recipe.mask_share_end else phase.mask_share
+        masks = mask_share(recipe, number, (begin + done) / 2)  # it moves evenly
         steps = round(done * recipe.steps) - round(begin * recipe.steps)
         found.append(Stage(phase.share, phase.length, phase.rows, phase.rows - lacking, steps, masks))
     return found
