@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class FaultError(InputError):
+    """What no other request would put right: damaged weights, a model that was replaced. A client is told 500."""
+
+
 def meant(given: str, known: Iterable[str], otherwise: str) -> str:
     """The end of a sentence on a name that nothing has: the name that was meant, or where to look it up.
 

@@ -116,6 +116,7 @@ def test_summaries(made: Index, explored: ExploredModel, tmp_path: Path) -> None
     inside = [each["entity"] for each in entities if each["start"] < found[0].end and found[0].start < each["end"]]
     assert entity_types(matched(found[:1]), said) == {inside[0] if inside else "none": 1}
     words = attended(explored, found, layer=1, heads=[0, 2])
+    assert attended(explored, found, layer=1, heads=[2, 0, 2, 2]) == words
     for one, span in zip(found, words, strict=True):
         assert span is not None
         text, start, end = span

@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import BertTokenizerFast
 
-from pubmedbert.errors import InputError
+from pubmedbert.errors import FaultError, InputError
 from pubmedbert.explore import rows
 from pubmedbert.explore.occlusion import occlude
 from pubmedbert.explore.rows import Token
@@ -22,6 +22,7 @@ from pubmedbert.infer.engine import Encoder, open_encoder
 from pubmedbert.infer.labels import tuned
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.fill_mask import FillMask
+from pubmedbert.model.head import Head
 from tests.explore.conftest import SENTENCE
 from tests.infer.conftest import MINILM
 from tests.infer.tuned_folders import HEADS, tuned_folder
@@ -201,6 +202,38 @@ def test_labels_equal_the_predictor(name: str, tmp_path: Path) -> None:
             key: value if isinstance(value, str | list) else pytest.approx(value, abs=1e-6)
             for key, value in pair.items()
         }
+
+
+def test_words_and_classes_are_those_of_the_predictor(tmp_path: Path) -> None:
+    text = "IL-2 and TNF-alpha of BCR-ABL/kinase-positive (CML) patients were low."
+    classes = Head(level="tokens", labels=("O", "NOUN", "VERB"))
+    for name, head, extra in (("spaces", HEADS["tags"], {"words": "spaces"}), ("classes", classes, {"task": "words"})):
+        folder = tuned_folder(tmp_path / name, head, **extra)
+        expected: Any = Predictor(folder).predict_texts([text])[0]
+        said: Any = ExploredModel(folder).view(text).says
+        found = [{key: one[key] for key in ("entity", "start", "end", "text")} for one in said["entities"]]
+        assert found == [{key: one[key] for key in ("entity", "start", "end", "text")} for one in expected["entities"]]
+        assert found
+    model = ExploredModel(tmp_path / "spaces")
+    row, _ = model.read(text)
+    assert [text[row.tokens[word[0]].start : row.tokens[word[-1]].end] for word in row.words().values()][:4] == [
+        "IL-2",
+        "and",
+        "TNF-alpha",
+        "of",
+    ]
+    assert occlude(model, row, place=3).places[0] == row.words()[0]
+
+
+def test_a_model_replaced_in_place_is_not_mixed_with_what_was_read_of_it(tmp_path: Path) -> None:
+    folder = tuned_folder(tmp_path / "model", HEADS["tags"])
+    model, labels = ExploredModel(folder), tuned.TunedModel(folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value + 1 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FaultError, match="was replaced after it was opened"):
+        model.view(SENTENCE)
+    with pytest.raises(FaultError, match="was replaced after it was opened"):
+        labels.encoder  # noqa: B018  # opened when it is asked for
 
 
 def test_a_model_of_one_segment_takes_no_pair(explored: ExploredModel, tmp_path: Path) -> None:

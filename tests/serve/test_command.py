@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -24,6 +27,9 @@ def test_a_model_that_cannot_be_served_is_one_sentence(tmp_path: Path) -> None:
         (["--model", "bundeld"], "did you mean bundled?"),
         (["--model", str(tmp_path / "empty")], "config.json"),
         (["--queue", "0"], "the limit queue must be above 0"),
+        (["--timeout", "inf"], "the limit seconds must be above 0, and finite"),
+        (["--host", "127.0.0..1"], "cannot listen at 127.0.0..1"),
+        (["--allow-origin", "http://[::1"], "write an origin as browsers send it"),
     ):
         run = subprocess.run([*SERVE, "--port", "0", *options], capture_output=True, text=True, timeout=60)
         assert run.returncode == 2, run.stderr
@@ -53,6 +59,21 @@ def test_an_index_that_cannot_be_searched_is_one_sentence(
         assert run.stderr.startswith("error: ")
         assert run.stderr.count("\n") == 1
         assert sentence in run.stderr
+
+
+def test_long_addresses_may_come_in_pieces(one: Callable[..., Any]) -> None:
+    """The explorer's hold the sentence, and a network sends them in packets."""
+    with one() as service:
+        parts = urlsplit(service.url)
+        address = f"/explore/state?model=mask&sentence={'%E2%89%A4' * 5000}"
+        with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+            request = f"GET {address} HTTP/1.1\r\nHost: {parts.netloc}\r\nConnection: close\r\n\r\n".encode()
+            for start in range(0, len(request), 1448):
+                connection.sendall(request[start : start + 1448])
+                time.sleep(0.001)
+            answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert "≤".encode() in answer or b"\\u2264" in answer
 
 
 def test_other_addresses_are_warned_about(one: Callable[..., Any]) -> None:

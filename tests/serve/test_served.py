@@ -24,7 +24,7 @@ class FakeProcess:
 
     def __init__(self, folder: Path) -> None:
         self.about = {"folder": str(folder), "tasks": ["fill-mask"], "max_tokens": 64, "pairs": False, "labels": []}
-        self.about |= {"width": 32}
+        self.about |= {"width": 32, "fingerprint": "0" * 32}
         self.batches: list[list[str]] = []
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -130,6 +130,27 @@ def test_a_process_that_ends_idle_is_replaced_and_no_text_pays_for_it(
         assert served.ready
 
     run(test, seconds=5.0)
+
+
+def test_a_model_that_was_replaced_is_not_served_in_place_of_the_first(
+    run: Callable[..., list[FakeProcess]], made: list[FakeProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(served: ServedModel) -> None:
+        start = ModelProcess.start
+
+        async def other(loading: Loading) -> ModelProcess:
+            process = await start(loading)
+            process.about["fingerprint"] = "1" * 32
+            return process
+
+        monkeypatch.setattr(ModelProcess, "start", other)
+        made[-1].ended.set_result(1)
+        with pytest.raises(RefusalError) as refused:
+            await ask(served, "a")
+        assert refused.value.status == 504
+        assert not served.ready
+
+    run(test, seconds=1.0)
 
 
 def test_a_text_that_was_never_taken_is_not_blamed(

@@ -8,6 +8,7 @@ import shutil
 import tracemalloc
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import pipeline
 
+from pubmedbert.model import electra_hf
+from pubmedbert.model.config import SIZES
+from pubmedbert.model.electra import Electra
 from pubmedbert.serve import frames
 from pubmedbert.serve.process import Loading
 from pubmedbert.serve.tasks import Loaded, activated, answer_all, load
+from tests.infer.conftest import MINILM, TOKENIZER_FILES
 
 NOTES = [
     "Imatinib is given for chronic myeloid leukaemia, and acetylsalicylic acid for pain.",
@@ -133,13 +138,37 @@ def test_one_bad_text_does_not_spoil_the_others(loaded: dict[str, Loaded]) -> No
     assert "too long" in found[4][1].decode()
 
 
-def test_states_that_are_no_numbers_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_states_that_are_no_numbers_are_a_fault_of_the_model(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = Path(shutil.copytree(folders["encoder"], tmp_path / "model"))
     weights = load_file(folder / "model.safetensors")
     weights["bert.embeddings.LayerNorm.bias"][0] = np.nan
     save_file(weights, folder / "model.safetensors")
-    ((status, sentence),) = answer_all(load(Loading(model=str(folder))).tasks, [job("feature-extraction", "a")])
-    assert (status, b"no finite numbers" in sentence) == (frames.REFUSED, True)
+    ((status, _),) = answer_all(load(Loading(model=str(folder))).tasks, [job("feature-extraction", "a")])
+    assert status == frames.FAILED
+    assert "no finite numbers" in capsys.readouterr().err
+
+
+def test_a_discriminator_gives_its_states(tmp_path: Path) -> None:
+    config = replace(SIZES["tiny"], vocab_size=30522)
+    electra_hf.save(Electra(config, 0.5), tmp_path)
+    for name in TOKENIZER_FILES:
+        shutil.copy(MINILM / name, tmp_path)
+    found = load(Loading(model=str(tmp_path)))
+    assert found.about["tasks"] == ["feature-extraction"]
+    assert "'kind': 'encoder'" in str(found.about["explore"])
+    (vector,) = answers(found, job("feature-extraction", "a cell"))
+    assert len(vector) == config.width
+
+
+def test_without_a_named_architecture_the_weights_tell(folders: dict[str, Path], tmp_path: Path) -> None:
+    for model, task in ((folders["mask"], "fill-mask"), (MINILM, "feature-extraction")):
+        folder = Path(shutil.copytree(model, tmp_path / task))
+        values = json.loads((folder / "config.json").read_text())
+        values.pop("architectures", None)
+        (folder / "config.json").write_text(json.dumps(values))
+        assert str(load(Loading(model=str(folder))).about["tasks"]).startswith(f"['{task}'")
 
 
 def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,6 @@ from pubmedbert.infer.engine import check_finite
 from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.infer.labels.rows import Row as LabelRow
 from pubmedbert.infer.labels.said import Prediction, classes, tags
-from pubmedbert.infer.labels.spans import entities
 from pubmedbert.infer.labels.tuned import TunedModel
 from pubmedbert.infer.masks.packs import best, log_normaliser
 from pubmedbert.infer.tokenizer import ModelTokenizer
@@ -104,6 +103,7 @@ class TunedHead:
         self._model = TunedModel(folder, threads=threads)
         self.head = self._model.head
         self.max_length = self._model.max_length
+        self.words = self._model.words if self.head.level == "tokens" else "pieces"
 
     def logits(self, row: Row, ids: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
         """Logits of a row in several versions, batched.
@@ -150,7 +150,7 @@ class TunedHead:
         words = list(row.words().values())
         named, scores = tags(self.head, logits)
         found = []
-        for kind, first, end in entities(named):
+        for kind, first, end in self._model.entities(named):
             places = [place for word in words[first:end] for place in word]
             start, after = row.tokens[places[0]].start, row.tokens[places[-1]].end
             found.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.labels.rows import SHORTEST_ROW
+from pubmedbert.infer.labels.words import Words, spaced
 from pubmedbert.infer.tokenizer import valid
 
 NO_WORD = -1
@@ -80,17 +82,19 @@ class RowReader:
         longest: the longest row, [CLS] and [SEP] included.
         pairs: whether the model tells two segments apart.
         literal: whether special tokens that a text spells are text, as fine-tuned models read them.
+        words: how words are found; see `pubmedbert.infer.labels.words`.
 
     Raises:
         InputError: `longest` is too short to hold anything.
     """
 
-    def __init__(self, pieces: Tokenizer, longest: int, *, pairs: bool, literal: bool) -> None:
+    def __init__(self, pieces: Tokenizer, longest: int, *, pairs: bool, literal: bool, words: Words = "pieces") -> None:
         check_longest(longest)
         self._pieces = deepcopy(pieces)  # the setting below must not reach whoever fills masks
         self._pieces.encode_special_tokens = literal
         self._longest = longest
         self._pairs = pairs
+        self._words = words
         self._cls, self._sep = self._special("[CLS]"), self._special("[SEP]")
 
     def _special(self, name: str) -> Token:
@@ -121,12 +125,13 @@ class RowReader:
         notices = []
         if (shown := sum(map(len, found))) < whole:
             notices.append(f"only the first {shown} of {whole} word pieces are shown")
-        first = _tokens(found[0], 0, 0)
+        firsts = [[start for start, _ in spaced(one)] if self._words == "spaces" else None for one in texts]
+        first = _tokens(found[0], 0, 0, firsts[0])
         tokens = [self._cls, *first, self._sep]
         second = len(tokens)
         if text_b is not None:
             after = 1 + max((token.word for token in first), default=NO_WORD)
-            tokens += [*_tokens(found[1], 1, after), replace(self._sep, text=1)]
+            tokens += [*_tokens(found[1], 1, after, firsts[1]), replace(self._sep, text=1)]
         known = {place for place in masks if 0 <= place < len(tokens) and not tokens[place].special}
         if strange := sorted(set(masks) - known):
             notices.append(f"no word stands at {_listed(strange)}, which cannot be masked")
@@ -161,14 +166,18 @@ def check_longest(longest: int) -> None:
         raise InputError(f"the longest row must be at least {SHORTEST_ROW} word pieces, not {longest}")
 
 
-def _tokens(encoding: Encoding, text: int, first_word: int) -> list[Token]:
-    """The pieces of a text. A special token that is spelled in it is a word of its own."""
+def _tokens(encoding: Encoding, text: int, first_word: int, firsts: Sequence[int] | None) -> list[Token]:
+    """The pieces of a text, whose words begin at some characters, or where the pre-tokeniser parted them.
+
+    A special token that is spelled in it is a word of its own.
+    """
     words: dict[object, int] = {}
     found = []
     for place, (piece, name, word, (start, end)) in enumerate(
         zip(encoding.ids, encoding.tokens, encoding.word_ids, encoding.offsets, strict=True)
     ):
-        number = words.setdefault(("spelled", place) if word is None else word, len(words))
+        key = bisect_right(firsts, start) if firsts else ("spelled", place) if word is None else word
+        number = words.setdefault(key, len(words))
         found.append(Token(piece, name, text, start, end, first_word + number, special=False))
     return found
 

@@ -67,7 +67,7 @@ def attended(
         of_sentence.setdefault(one.sentence, []).append(number)
     for sentence, numbers in of_sentence.items():
         row, maps = model.attention(sentence, layer)
-        sums = (maps if heads is None else maps[list(heads)]).sum(axis=0)
+        sums = (maps if heads is None else maps[sorted(set(heads))]).sum(axis=0)
         for number in numbers:
             chosen[number] = _most(row, sums, found[number])
     return [chosen[number] for number in range(len(found))]

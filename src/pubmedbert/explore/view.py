@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pubmedbert.explore.heads import Guess, TunedHead, VocabularyHead
 from pubmedbert.explore.rows import Row, RowReader, check_longest
 from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_explorer
-from pubmedbert.infer.engines.weights import fingerprint, is_tuned, read_checkpoint
+from pubmedbert.infer.engines.weights import check_unchanged, fingerprint, is_tuned, read_checkpoint
 from pubmedbert.infer.labels.rows import SHORTEST_ROW
 from pubmedbert.infer.labels.said import Prediction
 from pubmedbert.infer.tokenizer import ModelTokenizer
@@ -118,7 +118,8 @@ class ExploredModel:
     @cached_property
     def _reader(self) -> RowReader:
         literal = self.kind == "tuned"
-        return RowReader(self.tokenizer.pieces, self.longest, pairs=self.pairs, literal=literal)
+        words = self.tuned.words if self.tuned else "pieces"
+        return RowReader(self.tokenizer.pieces, self.longest, pairs=self.pairs, literal=literal, words=words)
 
     def read(self, text: str, text_b: str | None = None, masks: Sequence[int] = ()) -> tuple[Row, list[str]]:
         """The row of a text, or of two, and notices; see `pubmedbert.explore.rows.RowReader.read`."""
@@ -164,11 +165,16 @@ class ExploredModel:
 
     @cached_property
     def _opened_explorer(self) -> Explorer:
-        return open_explorer(self.folder, part=self._part, threads=self._threads)
+        explorer = open_explorer(self.folder, part=self._part, threads=self._threads)
+        check_unchanged(self.folder, self.fingerprint)
+        return explorer
 
     @cached_property
     def _opened_encoder(self) -> Encoder:
-        return open_encoder(self.folder, part=self._part, precision="fp32", backend="onnx", threads=self._threads)
+        part, threads = self._part, self._threads
+        encoder = open_encoder(self.folder, part=part, precision="fp32", backend="onnx", threads=threads)
+        check_unchanged(self.folder, self.fingerprint)
+        return encoder
 
     @property
     def encoder(self) -> Encoder:

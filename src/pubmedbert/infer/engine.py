@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from pubmedbert.errors import InputError
+from pubmedbert.errors import FaultError, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,9 +93,10 @@ def open_engine(
         ModelError: the folder holds no BERT with a masked-language-model head.
     """
     if _backend(backend, precision) == "torch":
-        from pubmedbert.infer.engines.torch_engine import TorchEngine
+        from pubmedbert.infer.engines import torch_engine
 
-        return TorchEngine(folder)
+        torch_engine.use(None if threads is None else thread_count(threads))
+        return torch_engine.TorchEngine(folder)
     from pubmedbert.infer.engines.onnx_engine import OnnxEngine
 
     converted = _converted(folder, precision, "mlm")
@@ -122,6 +123,7 @@ def open_encoder(
     if _backend(backend, precision) == "torch":
         from pubmedbert.infer.engines import torch_engine
 
+        torch_engine.use(None if threads is None else thread_count(threads))
         return torch_engine.open_encoder(folder, part)
     from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
 
@@ -226,12 +228,12 @@ def check_finite(scores: NDArray[np.floating]) -> None:
     """Refuse what a model computed where it is no number.
 
     Raises:
-        InputError: it is not, in some place.
+        FaultError: it is not, in some place.
     """
     import numpy
 
     if not numpy.isfinite(scores).all():
-        raise InputError("the model's scores are no finite numbers: its weights are damaged; train or fetch it anew")
+        raise FaultError("the model's scores are no finite numbers: its weights are damaged; train or fetch it anew")
 
 
 def exact_int8() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Iterable, Iterator
 from select import select
 from typing import IO, Protocol, TypeVar, cast
@@ -20,6 +21,17 @@ class _Lines(Protocol):
     """What lines are read from."""
 
     def readline(self, limit: int, /) -> bytes: ...
+
+
+def standard_input() -> IO[bytes]:
+    """The bytes of standard input.
+
+    Raises:
+        InputError: it is closed.
+    """
+    if sys.stdin is None:
+        raise InputError("standard input is closed: there is nothing to read from -")
+    return sys.stdin.buffer
 
 
 def numbered(stream: _Lines, name: str) -> Iterator[tuple[int, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from pubmedbert.errors import InputError
@@ -55,8 +56,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not getattr(self, field.name) > 0:
-                raise InputError(f"the limit {field.name} must be above 0, not {getattr(self, field.name)}")
+            if not 0 < getattr(self, field.name) < math.inf:
+                raise InputError(f"the limit {field.name} must be above 0, and finite, not {getattr(self, field.name)}")
 
 
 class RefusalError(Exception):

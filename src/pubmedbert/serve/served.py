@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from pubmedbert.errors import InputError
+from pubmedbert.errors import FaultError, InputError
 from pubmedbert.explore.rows import Row
 from pubmedbert.serve import frames
 from pubmedbert.serve.batching import Entry, FairQueue, QueueFullError
@@ -50,6 +50,7 @@ class ServedModel:
         self._metrics = metrics
         self._queue = FairQueue(limits.queue, limits.queue_characters)
         self._process: ModelProcess | None = None
+        self._mark = ""  # the fingerprint of the model, once it is loaded
         self._rate = 1000.0  # word pieces a second, lately
 
     @property
@@ -176,7 +177,12 @@ class ServedModel:
 
     async def _start(self) -> None:
         self._process = await ModelProcess.start(self._loading)
-        self.about = self._process.about
+        about = self._process.about
+        if self._mark not in ("", about["fingerprint"]):
+            raise FaultError(
+                f"the model in {about['folder']} was replaced while it was served; start the service again"
+            )
+        self.about, self._mark = about, about["fingerprint"]
         self._loading = replace(self._loading, model=self.about["folder"])  # the same again, whatever the hub has then
         self.ready = True
 

@@ -26,6 +26,8 @@ from pubmedbert.serve.served import ServedModel
 
 log = logging.getLogger("pubmedbert.serve")
 
+_LONGEST_HEAD = 1 << 19
+"""Bytes of a request's line and headers: the explorer's addresses hold the sentence."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -83,6 +85,7 @@ async def run(settings: Settings, listening: socket.socket) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            h11_max_incomplete_event_size=_LONGEST_HEAD,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=math.ceil(max(settings.limits.drain_seconds, settings.limits.seconds)),
         )
@@ -155,7 +158,7 @@ def listen(host: str, port: int) -> socket.socket:
         except OSError:
             bound.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"cannot listen at {host}, port {port}: {reason}; choose others by --host, --port") from error
     return bound
@@ -187,8 +190,12 @@ def origins(given: Sequence[str]) -> tuple[str, ...]:
         InputError: one is no scheme and host.
     """
     for text in given:
-        parts = urlsplit(text)
-        if parts.scheme not in ("http", "https") or not parts.hostname or text != f"{parts.scheme}://{parts.netloc}":
+        try:
+            parts = urlsplit(text)
+            right = parts.scheme in ("http", "https") and text == f"{parts.scheme}://{parts.netloc}" and parts.hostname
+        except ValueError:  # brackets that are not those of an address
+            right = None
+        if not right:
             raise InputError(f"--allow-origin {text}: write an origin as browsers send it, such as https://example.org")
     return tuple(given)
 

@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.errors import InputError
-from pubmedbert.files import read_json
+from pubmedbert.errors import FaultError, InputError
+from pubmedbert.files import WriteError, read_json
 from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_engine
+from pubmedbert.infer.engines.weights import check_unchanged, fingerprint, read_checkpoint
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.answers import api_form
 from pubmedbert.infer.masks.fill_mask import FillMask
@@ -180,9 +181,12 @@ def load(loading: Loading) -> Loaded:
         ModelError: there is no such model, or it cannot be read.
     """
     folder = locate(loading.model)
+    mark = fingerprint(folder)
     loaded = _load(folder, loading)
     explored = Explored(folder, loading)
-    return Loaded({**loaded.tasks, **explored.tasks}, {**loaded.about, "explore": explored.about})
+    check_unchanged(folder, mark)
+    about = {**loaded.about, "fingerprint": mark, "explore": explored.about}
+    return Loaded({**loaded.tasks, **explored.tasks}, about)
 
 
 def _load(folder: Path, loading: Loading) -> Loaded:
@@ -193,13 +197,13 @@ def _load(folder: Path, loading: Loading) -> Loaded:
         "backend": loading.backend,
         "threads": loading.threads,
     }
-    named = str(values.get("architectures") or ["BertForMaskedLM"])
+    named = str(values.get("architectures") or "")
     about: dict[str, object] = {"folder": str(folder.resolve())}
     if "Classification" in named:
         return _tuned(folder, options, about)
     tasks: dict[str, Task] = {}
     encoder: Encoder
-    if "MaskedLM" in named or "PreTraining" in named:
+    if _fills_masks(folder, named):
         encoder = engine = open_engine(folder, **options)
         tasks["fill-mask"] = FillMaskTask(FillMask(folder, engine=engine))
     else:
@@ -210,6 +214,13 @@ def _load(folder: Path, loading: Loading) -> Loaded:
     about |= {"engine": encoder.name, "max_tokens": encoder.max_positions, "width": encoder.width}
     about |= {"pairs": False, "labels": []}
     return Loaded(tasks, about | {"tasks": [*tasks]})
+
+
+def _fills_masks(folder: Path, named: str) -> bool:
+    """Whether a model has a vocabulary head; a discriminator (`ElectraForPreTraining`) has another."""
+    if named:
+        return "MaskedLM" in named or "BertForPreTraining" in named
+    return read_checkpoint(folder, "encoder").has_vocabulary
 
 
 def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object]) -> Loaded:
@@ -250,6 +261,9 @@ def _together(task: Task, jobs: Sequence[Job]) -> list[frames.Frame] | None:
 def _alone(task: Task, job: Job) -> frames.Frame:
     try:
         return _written(task.answer([job])[0])
+    except (FaultError, WriteError):
+        traceback.print_exc(chain=False)
+        return frames.FAILED, b"the model cannot answer; the log says why"
     except InputError as error:
         return frames.REFUSED, str(error).encode("utf-8", "replace")
     except Exception:  # a fault of ours must not take the others' answers with it

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from pubmedbert.errors import InputError
+from pubmedbert.errors import FaultError, InputError
 from pubmedbert.files import read_json, sha256, write_json
 from pubmedbert.infer.engine import Precision
 from pubmedbert.infer.engines.weights import Checkpoint
@@ -57,7 +57,7 @@ class Converted:
             return self
         made = self.again()
         if made.folder.name != self.folder.name:  # the name is made of all that it depends on
-            raise InputError(f"{self.folder} was deleted while it was in use, and its model was changed; start again")
+            raise FaultError(f"{self.folder} was deleted while it was in use, and its model was changed; start again")
         return made
 
 

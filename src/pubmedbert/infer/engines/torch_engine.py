@@ -16,6 +16,12 @@ from pubmedbert.model.encoder import Encoder
 from pubmedbert.model.tuned_hf import load_tuned
 
 
+def use(threads: int | None) -> None:
+    """Set how many threads torch uses, in this process; None leaves it to torch."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 class TorchEncoder:
     """An encoder in torch; see `pubmedbert.infer.engine.Encoder`.
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from pubmedbert.errors import FaultError
 from pubmedbert.infer.cache import cached
 from pubmedbert.model.checkpoint import Checkpoint as Checkpoint
 from pubmedbert.model.checkpoint import read_checkpoint as read_checkpoint
@@ -16,6 +17,7 @@ from pubmedbert.model.checkpoint import read_config, weights_file
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.head import check_tuned
 
+_DIGITS = 32
 _LARGE = 4 << 20  # bytes; less is hashed in the time it takes to ask the cache
 _SETTLED = 2_000_000_000  # ns; a file changed a moment ago may change again without its times telling
 _OF_TRAINING = {"dropout", "attention_dropout", "initializer_range"}  # nothing is computed by them here
@@ -46,8 +48,20 @@ def fingerprint(folder: Path) -> str:
         return _computed(folder, values)
     identity = (str(path), about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
     key = hashlib.sha256(repr((*identity, json.dumps(values, sort_keys=True))).encode()).hexdigest()[:32]
-    kept = cached(f"fingerprint-{key}", lambda made: _write(made, _computed(folder, values)))
-    return (kept / "fingerprint").read_text(encoding="ascii")
+    kept = cached(
+        f"fingerprint-{key}", lambda made: _write(made, _computed(folder, values)), lambda made: bool(_kept(made))
+    )
+    return _kept(kept)
+
+
+def check_unchanged(folder: Path, mark: str) -> None:
+    """Refuse a folder that holds another model than when its fingerprint was taken.
+
+    Raises:
+        FaultError: it does.
+    """
+    if fingerprint(folder) != mark:
+        raise FaultError(f"the model in {folder} was replaced after it was opened; start again")
 
 
 def _computed(folder: Path, values: Mapping[str, object]) -> str:
@@ -59,7 +73,7 @@ def _computed(folder: Path, values: Mapping[str, object]) -> str:
     for name in sorted(checkpoint.tensors):
         digest.update(name.encode())  # the shapes follow from that of the model
         digest.update(checkpoint.tensors[name].reshape(-1).data)
-    return digest.hexdigest()[:32]
+    return digest.hexdigest()[:_DIGITS]
 
 
 def is_tuned(values: Mapping[str, object]) -> bool:
@@ -69,6 +83,15 @@ def is_tuned(values: Mapping[str, object]) -> bool:
     except ModelError:
         return False
     return True
+
+
+def _kept(folder: Path) -> str:
+    """The fingerprint in a folder of the cache; "" where there is none."""
+    try:
+        found = (folder / "fingerprint").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if len(found) == _DIGITS else ""
 
 
 def _write(folder: Path, text: str) -> None:

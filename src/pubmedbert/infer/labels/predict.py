@@ -13,9 +13,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.labels.rows import Long, RowEncoder
 from pubmedbert.infer.labels.said import Prediction, classes, softmax, tags
-from pubmedbert.infer.labels.spans import entities, from_scheme
 from pubmedbert.infer.labels.tuned import TunedModel
-from pubmedbert.infer.labels.words import Words
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
@@ -71,11 +69,8 @@ class Predictor:
         self._model = TunedModel(folder, backend=backend, threads=threads)
         self.head, self.engine = self._model.head, self._model.encoder.name
         extra, config = self._model.extra, self._model.config
-        self._classes = extra.get("task") == "words"  # of words, which need not spell entities
-        self._spelt = self.head.level == "text" or _spelt(self.head.labels, folder, must=not self._classes)
         self.pairs = False if self.head.level == "tokens" or config.token_types < 2 else _pairs(extra, folder)
         self._long = _long(extra, folder)
-        self._words = _words(extra, folder)
         self._rows = RowEncoder(ModelTokenizer(folder, config.vocab_size), self._model.max_length)
 
     def predict_texts(self, texts: Sequence[str | tuple[str, str | None]]) -> list[Prediction]:
@@ -98,7 +93,7 @@ class Predictor:
         """
         if self.head.level == "text":
             return [classes(self.head, logits) for logits in self.text_logits(texts)]
-        found = self._rows.found_words_batch([text for text, _ in self._checked(texts)], self._words)
+        found = self._rows.found_words_batch([text for text, _ in self._checked(texts)], self._model.words)
         logits = self._model.logits([rows for rows, _ in found])
         return [
             self._entities(text, spans, scores)
@@ -166,35 +161,20 @@ class Predictor:
                     "text": " ".join(words[first:end]),
                     "score": float(scores[first:end].mean()),
                 }
-                for kind, first, end in self._spans(named)
+                for kind, first, end in self._model.entities(named)
             ]
-            results.append({"tags": named if self._classes else from_scheme(named), "entities": found})
+            results.append({"tags": self._model.written(named), "entities": found})
         return results
 
     def _entities(self, text: str, spans: Sequence[tuple[int, int]], logits: NDArray[np.float64]) -> Prediction:
         """The entities of a text whose words are at `spans`."""
         named, scores = tags(self.head, logits)
         found = []
-        for kind, first, last in self._spans(named):
+        for kind, first, last in self._model.entities(named):
             start, end = spans[first][0], spans[last - 1][1]
             score = float(scores[first:last].mean())
             found.append({"entity": kind, "start": start, "end": end, "text": text[start:end], "score": score})
         return {"entities": found}
-
-    def _spans(self, named: Sequence[str]) -> list[tuple[str, int, int]]:
-        """The entities that tags spell; of classes of words, the runs of each but O."""
-        return entities(named if self._spelt else [name if name == "O" else f"I-{name}" for name in named])
-
-
-def _spelt(labels: Sequence[str], folder: Path, *, must: bool) -> bool:
-    """Whether labels are tags of a scheme."""
-    try:
-        entities(labels)
-    except InputError as error:
-        if must:
-            raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
-        return False
-    return True
 
 
 def _long(extra: dict[str, object], folder: Path) -> Long:
@@ -204,15 +184,6 @@ def _long(extra: dict[str, object], folder: Path) -> Long:
     if value == "truncate":
         return "truncate"
     raise InputError(f"{folder / 'config.json'}: long must be windows or truncate, not {value!r}")
-
-
-def _words(extra: dict[str, object], folder: Path) -> Words:
-    value = extra.get("words", "pieces")
-    if value == "pieces":
-        return "pieces"
-    if value == "spaces":
-        return "spaces"
-    raise InputError(f"{folder / 'config.json'}: words must be pieces or spaces, not {value!r}")
 
 
 def _pairs(extra: dict[str, object], folder: Path) -> bool | None:

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.labels.conll import DOCUMENT, rows
-from pubmedbert.infer.lines import blocks, numbered, together
+from pubmedbert.infer.lines import blocks, numbered, standard_input, together
 
 if TYPE_CHECKING:
     from pubmedbert.infer.labels.predict import Predictor
@@ -124,7 +124,7 @@ def _predictions(predictor: Predictor, block: list[Input]) -> Iterator[Predictio
 @contextmanager
 def _opened(file: str) -> Iterator[IO[bytes]]:
     if file == "-":
-        yield sys.stdin.buffer
+        yield standard_input()
         return
     if Path(file).suffix.lower() not in _ENDINGS:
         raise InputError(f"{file} must end in {', '.join(_ENDINGS)}; - reads standard input")

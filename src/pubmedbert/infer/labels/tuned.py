@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend, Encoder, check_finite, open_encoder
-from pubmedbert.infer.engines.weights import Checkpoint, read_checkpoint
+from pubmedbert.infer.engines.weights import Checkpoint, check_unchanged, fingerprint, read_checkpoint
 from pubmedbert.infer.labels.logits import gather
 from pubmedbert.infer.labels.rows import SHORTEST_ROW, Row, batches
+from pubmedbert.infer.labels.spans import entities, from_scheme
+from pubmedbert.infer.labels.words import Words
 from pubmedbert.model.head import Head, read_extra
 
 PACK_TOKENS = 8192
@@ -29,7 +31,7 @@ class TunedModel:
         threads: how many it may use; None is one for each core.
 
     Raises:
-        InputError: its config.json names a longest row that the model cannot have.
+        InputError: its config.json names a longest row that the model cannot have; its tags are of no scheme.
         ModelError: the folder holds no fine-tuned model.
     """
 
@@ -47,7 +49,12 @@ class TunedModel:
         self.extra = read_extra(checkpoint.values)
         self.max_length = _max_length(self.extra, self.config.max_positions, folder)
         """The longest row it was tuned on, in word pieces."""
+        self.words: Words = _words(self.extra, folder)
+        """How the words of a running text are found, as in the corpus it was tuned on."""
+        self._classes = self.extra.get("task") == "words"  # of words, which need not spell entities
+        self._spelt = self.head.level == "text" or _spelt(self.head.labels, folder, must=not self._classes)
         self._folder, self._backend, self._threads = folder, backend, threads
+        self._mark = fingerprint(folder)
         self._pooler = _dense(checkpoint, "bert.pooler.dense") if self.head.has_pooler else None
         self._classifier = _dense(checkpoint, "classifier")
 
@@ -56,9 +63,11 @@ class TunedModel:
         """What computes the states; opened when it is first asked for.
 
         Raises:
-            InputError: the backend is none, or is not installed.
+            InputError: the backend is none, or is not installed; or the folder holds another model by now.
         """
-        return open_encoder(self._folder, part="tuned", backend=self._backend, threads=self._threads)
+        encoder = open_encoder(self._folder, part="tuned", backend=self._backend, threads=self._threads)
+        check_unchanged(self._folder, self._mark)
+        return encoder
 
     def logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
         """Logits of each example: `[W, C]` for its W words at token level, `[C]` at text level.
@@ -83,6 +92,18 @@ class TunedModel:
         """
         (places,) = self._places([row]) or [tuple(range(len(states)))]
         return gather(self.head, [[row]], [(row, self._classified(states[list(places)]))])[0]
+
+    def entities(self, named: Sequence[str]) -> list[tuple[str, int, int]]:
+        """The entities that tags spell: type, first word, the one past the last; of classes of words the runs of each.
+
+        Args:
+            named: a label for each word, as predicted.
+        """
+        return entities(named if self._spelt else [name if name == "O" else f"I-{name}" for name in named])
+
+    def written(self, named: Sequence[str]) -> list[str]:
+        """Predicted labels of words in the form that is written and scored: IOB2, or the classes as they are."""
+        return list(named) if self._classes else from_scheme(named)
 
     def _scored(self, rows: Sequence[Row]) -> Iterator[tuple[Row, NDArray[np.float32]]]:
         """Each row with its logits, in any order."""
@@ -133,6 +154,26 @@ def _max_length(extra: Mapping[str, object], max_positions: int, folder: Path) -
     raise InputError(
         f"{folder / 'config.json'}: max_length must be from {SHORTEST_ROW} to {max_positions}, not {value!r}"
     )
+
+
+def _words(extra: dict[str, object], folder: Path) -> Words:
+    value = extra.get("words", "pieces")
+    if value == "pieces":
+        return "pieces"
+    if value == "spaces":
+        return "spaces"
+    raise InputError(f"{folder / 'config.json'}: words must be pieces or spaces, not {value!r}")
+
+
+def _spelt(labels: Sequence[str], folder: Path, *, must: bool) -> bool:
+    """Whether labels are tags of a scheme."""
+    try:
+        entities(labels)
+    except InputError as error:
+        if must:
+            raise InputError(f"{folder / 'config.json'}: the model cannot name entities, as {error}") from error
+        return False
+    return True
 
 
 def _dense(checkpoint: Checkpoint, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

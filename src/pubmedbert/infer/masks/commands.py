@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from pubmedbert.errors import InputError, meant
 from pubmedbert.infer.engine import Backend, Precision
-from pubmedbert.infer.lines import blocks, numbered
+from pubmedbert.infer.lines import blocks, numbered, standard_input
 from pubmedbert.infer.masks.show import show, show_jointly
 from pubmedbert.progress import Advance, progress, say
 
@@ -145,7 +145,7 @@ def _fill_lines(file: str, fill: Fill, key: str) -> None:
 
 
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
-    return nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb")
+    return nullcontext(standard_input()) if file == "-" else Path(file).open("rb")
 
 
 def _progress(name: str) -> AbstractContextManager[Advance]:
@@ -171,7 +171,7 @@ def _given(texts: Sequence[str]) -> list[str]:
             known = [f"--{name.replace('_', '-')}" for name in signature(fill_mask).parameters if name != "texts"]
             raise InputError(f"there is no option {option}; {meant(option, known, 'see pubmedbert fill-mask --help')}")
         return list(texts)
-    given = [line for _, line in numbered(sys.stdin.buffer, "standard input") if line.strip()]
+    given = [line for _, line in numbered(standard_input(), "standard input") if line.strip()]
     if not given:
         raise InputError("standard input holds no text")
     return given

@@ -10,7 +10,7 @@ export const characters = (text) => [...text];
 
 // The colour of each type of entity, the same in every sentence where the model's labels are known.
 function kinds(says, labels) {
-  const named = labels?.map((label) => label.replace(/^[BIES]-/, "")) ?? says.entities.map(({ entity }) => entity).sort();
+  const named = labels?.map((label) => label.replace(/^[BIESLU]-/, "")) ?? says.entities.map(({ entity }) => entity).sort();
   const types = [...new Set(named)].filter((name) => name !== "O");
   return (entity) => Math.max(types.indexOf(entity), 0) % KINDS;
 }

@@ -3,7 +3,7 @@
 const numbers = (array) => `..${array.join(",")}`;
 const quoted = (text) => encodeURIComponent(text.toWellFormed()).replaceAll("%2F", "/").replaceAll("%2C", ",");
 
-// `heads` is how many the model has; all of them are left out.
+// `heads` is how many the model has; all of them, and no others, are left out.
 export function query(state, heads) {
   const given = {
     model: state.asked || state.model,
@@ -11,7 +11,7 @@ export function query(state, heads) {
     sentence: state.sentence,
     sentenceB: state.sentence_b,
     layer: String(state.layer),
-    heads: state.heads.length === heads ? null : numbers(state.heads),
+    heads: state.heads.length === heads && state.heads.every((head, place) => head === place) ? null : numbers(state.heads),
     threshold: String(state.threshold),
     tokenInd: state.token === null ? null : String(state.token),
     tokenSide: state.side,
