@@ -41,6 +41,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert names(tmp_path) == ["folder"]
 
 
+def test_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with atomic_folder(Path()) as folder:
+        (folder / "a").write_text("x")
+    assert (tmp_path / "here" / "a").read_text() == "x"
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
 def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from pubmedbert.files import atomic_file, atomic_folder\n"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
 from pubmedbert.settings import Settings, overrides, read_toml
@@ -22,6 +25,11 @@ class Some(Settings):
         super().__post_init__()
         self._within("count", 0, 10)
         self._within("share", 0, 1)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_text_survives(text: str) -> None:
+    assert tomllib.loads(Some(name=text).toml())["name"] == text
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the folder can't be written.
     """
+    path = path.resolve() if path.name in ("", "..") else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _disk_errors(path):
@@ -52,6 +53,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the folder can't be written.
     """
+    path = path.resolve() if path.name in ("", "..") else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
@@ -74,12 +76,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path, busy: str = "") -> Iterator[None]:
+def locked(folder: Path, busy: str = "") -> Iterator[int]:
     """Hold a folder, made where it is missing, against other processes that lock it too.
 
     Args:
         folder: what is held; the lock goes with the process, so a killed one leaves none.
         busy: if given, do not wait for a process that holds it: this is the error.
+
+    Yields:
+        The descriptor of what is held.
 
     Raises:
         InputError: `busy`, where another process holds the folder, or it can't be made.
@@ -93,7 +98,7 @@ def locked(folder: Path, busy: str = "") -> Iterator[None]:
         os.close(descriptor)
         raise InputError(busy) from error
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 

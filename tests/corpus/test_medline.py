@@ -298,6 +298,14 @@ def test_a_file_without_records_ends_in_bounded_memory(tmp_path: Path, filler: s
         list(read_xml(path))
 
 
+def test_a_file_that_never_begins_is_refused_early(tmp_path: Path) -> None:
+    path = tmp_path / "endless.xml.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("<!--x-->" * 2_500_000 + "<PubmedArticleSet/>")
+    with pytest.raises(InputError, match="has no element in its first 16 MB"):
+        list(read_xml(path))
+
+
 def test_a_set_without_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds neither a citation nor a deletion"):
         read(tmp_path, "<PubmedArticleSet></PubmedArticleSet>")

@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pubmedbert import files
+from pubmedbert.corpus import store as store_module
 from pubmedbert.corpus.parts import SCHEMA
 from pubmedbert.corpus.screen import Settings, screen
 from pubmedbert.corpus.store import Store, choose_newest
@@ -288,6 +292,37 @@ def test_any_character_survives(tmp_path: Path) -> None:
 def test_odd_names(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "st'o[r]e *"
     assert texts(folder, write(tmp_path / name, citation(1))) == [("1", "A title.", "An abstract.")]
+
+
+def test_names_of_folders_are_no_columns_and_no_patterns(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.xml", citation(1))
+    for name in ("year=1066/deleted=true/abstract=none", "g1", "g[1]"):
+        assert texts(tmp_path / name, source) == [("1", "A title.", "An abstract.")], name
+        with Store(tmp_path / name).connect() as database:
+            choose_newest(database, columns="year")
+            assert database.execute("SELECT year FROM newest").fetchall() != [(1066,)]
+
+
+def test_a_folder_that_was_there_stays_and_one_deleted_meanwhile_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError):
+        Store(tmp_path / "mine", create=True).add(write(tmp_path / "bad.xml", article_set(citation(1))[:-30]))
+    assert list((tmp_path / "mine").iterdir()) == []
+    waited: list[Path] = []
+
+    @contextmanager
+    def locked(folder: Path) -> Iterator[int]:
+        with files.locked(folder) as held:
+            if not waited:  # whoever held it found nothing to keep
+                folder.rmdir()
+            waited.append(folder)
+            yield held
+
+    monkeypatch.setattr(store_module, "locked", locked)
+    assert texts(tmp_path / "mine", write(tmp_path / "a.xml", citation(1)))
+    assert len(waited) == 2
 
 
 def test_a_killed_add_leaves_no_part(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ SAFE = PICKLED | {
 MODELS = {
     f"microsoft/{BASE}": PICKLED,
     "someone/safe": SAFE,
+    "someone/readme": {**PICKLED, "README.md": b"read me"},
     "someone/flax": {"config.json": b"{}", "flax_model.msgpack": b"flax"},
     "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract": {},  # the real hub forwards; here it must not be asked
 }
@@ -124,6 +125,16 @@ def test_a_hub_model_is_fetched_once_and_found_without_network(hub: str, tmp_pat
     ):
         assert ask(name, tmp_path, nowhere, HF_HUB_OFFLINE="1") == folder
     assert ask(f"microsoft/{BASE}", tmp_path, nowhere) == folder
+
+
+def test_a_cached_model_needs_no_readme(hub: str, tmp_path: Path) -> None:
+    folder = ask("someone/readme", tmp_path, hub)
+    (Path(folder) / "README.md").unlink()
+    nowhere = "http://127.0.0.1:9"
+    assert ask("someone/readme", tmp_path, nowhere, HF_HUB_OFFLINE="1") == folder
+    assert ask("someone/readme", tmp_path, nowhere) == folder
+    (Path(folder) / "vocab.txt").unlink()
+    assert "is not in the cache" in ask("someone/readme", tmp_path, nowhere, HF_HUB_OFFLINE="1")
 
 
 def test_a_pickle_is_not_fetched_where_there_is_better(hub: str, tmp_path: Path) -> None:

@@ -80,3 +80,12 @@ def test_damaged_files(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.safetensors").write_bytes(data)
     with pytest.raises(SafetensorError):
         read_safetensors(tmp_path / "a.safetensors")
+
+
+def test_a_header_of_endless_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    names = ",".join(f'"{number}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for number in range(50_000))
+    header = f"{{{names}}}".encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(SafetensorError, match="a header of"):
+        read_safetensors(path)

@@ -177,6 +177,8 @@ def test_the_command_trains_once(
     [
         (FakeCorpus([]), "1000", "the corpus is empty: no text to learn a vocabulary from"),
         (made_up(10), "20", "--size 20 is too small"),
+        (made_up(10), "1000000000", "--size must be from 6 to 1,000,000, not 1000000000"),
+        (made_up(10), "9" * 30, "--size must be from 6 to 1,000,000, not 9999"),
     ],
 )
 def test_bad_input_leaves_nothing_behind(

@@ -248,6 +248,8 @@ def _check_head(path: Path, stream: IO[bytes]) -> None:
         root, size = None, 0
         while root is None and (block := stream.read(_BLOCK)):
             size += len(block)
+            if size > LONGEST_RECORD:
+                raise InputError(f"{path} has no element in its first {LONGEST_RECORD >> 20} MB: it is no PubMed XML")
             parser.feed(block)
             root = next((cast(Element, element) for _, element in parser.read_events()), None)
         if not size:

@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 )
 
 ROWS_PER_GROUP = 10_000
-BYTES_PER_GROUP = 32 << 20  # of title and abstract
+BYTES_PER_GROUP = 32 << 20  # of all texts
 _SOURCE, _SHA256 = b"pubmedbert.source", b"pubmedbert.sha256"
 _CITATIONS, _DELETIONS = b"pubmedbert.citations", b"pubmedbert.deletions"
 
@@ -73,7 +73,7 @@ def write_part(path: Path, rows: Iterable[Citation], source: str, sha256: str) -
         for row in rows:
             counts[row.deleted] += 1
             batch.append(row)
-            size += len(row.title) + len(row.abstract)
+            size += _characters(row)
             if len(batch) >= ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
                 writer.write_table(_table(batch))
                 batch, size = [], 0
@@ -83,6 +83,13 @@ def write_part(path: Path, rows: Iterable[Citation], source: str, sha256: str) -
             {_SOURCE: source, _SHA256: sha256, _CITATIONS: str(counts[0]), _DELETIONS: str(counts[1])}
         )
     return counts[0], counts[1]
+
+
+def _characters(row: Citation) -> int:
+    """The size of a record: of all its texts."""
+    texts = [row.title, row.abstract, row.journal, *row.languages, *row.publication_types]
+    nested = [part for item in (*row.sections, *row.other_abstracts) for part in item]
+    return sum(map(len, texts)) + sum(map(len, nested))
 
 
 def read_part(path: Path) -> Part:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pubmedbert.corpus.screen import REASONS
-from pubmedbert.corpus.store import Store, choose_newest
+from pubmedbert.corpus.store import Store, as_pattern, choose_newest
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,13 +85,13 @@ def _screen(database: duckdb.DuckDBPyConnection, store: Store) -> dict[str, Any]
     screened = store.screened()
     if screened is None or screened[0] != store.parts_digest():
         return None
-    path = [str(store.screen_file)]
+    path = [as_pattern(store.screen_file)]
     dropped = dict(
-        database.execute("SELECT reason, count(*) FROM read_parquet(?) WHERE NOT kept GROUP BY ALL", path).fetchall()
+        database.execute("SELECT reason, count(*) FROM screen_of(?) WHERE NOT kept GROUP BY ALL", path).fetchall()
     )
     kept, words, characters = database.execute(
         "SELECT count(*), coalesce(sum(words), 0)::BIGINT, coalesce(sum(characters), 0)::BIGINT "
-        "FROM live JOIN read_parquet(?) AS screen USING (doc_id) WHERE screen.kept",
+        "FROM live JOIN screen_of(?) AS screen USING (doc_id) WHERE screen.kept",
         path,
     ).fetchone() or (0, 0, 0)
     return {

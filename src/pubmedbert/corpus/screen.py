@@ -63,7 +63,7 @@ _SCREEN = """
 _TEXTS = """
     SELECT newest.doc_id, part.title || ' ' || part.abstract AS text
     FROM newest
-    JOIN read_parquet(getvariable('parts'), filename = true, file_row_number = true) AS part
+    JOIN parts AS part
         ON part.filename = newest.filename AND part.file_row_number = newest.position
     WHERE abstract_bytes > 0
 """

@@ -8,6 +8,7 @@ to s, its own file included; a file with a larger sequence may bring the record 
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -31,12 +32,18 @@ if TYPE_CHECKING:
 _BATCH = 2048  # documents read from DuckDB at a time
 _LEFT_BEHIND = re.compile(r"\..*\.(\d+)\.tmp")
 
+# Read from files whatever the folders above are called: the rows of parts with where they stand, and a screen.
+_VIEWS = """
+    CREATE TEMP VIEW parts AS
+    FROM read_parquet(getvariable('parts'), hive_partitioning = false, filename = true, file_row_number = true);
+    CREATE TEMP MACRO screen_of(file) AS TABLE FROM read_parquet(file, hive_partitioning = false);
+"""
 # Every row without its texts: what is needed to choose the newest, and `columns`, made from any column of a part.
 _ROWS = """
     CREATE TEMP TABLE every_row AS
     SELECT {columns} doc_id, pmid, version, deleted, sequence, filename, file_row_number AS position, sha256,
            strlen(abstract) AS abstract_bytes, strlen(title) AS title_bytes
-    FROM read_parquet(getvariable('parts'), filename = true, file_row_number = true) JOIN sources USING (filename)
+    FROM parts JOIN sources USING (filename)
 """
 # The rows that no deletion takes away; a deletion of version 0 takes away all versions.
 _UNDELETED = """
@@ -61,8 +68,8 @@ _NEWEST = """
 _TEXTS = """
     SELECT newest.doc_id, part.title, part.abstract
     FROM newest
-    SEMI JOIN (SELECT doc_id FROM read_parquet(?) WHERE kept) AS kept ON kept.doc_id = newest.doc_id
-    JOIN read_parquet(getvariable('parts'), filename = true, file_row_number = true) AS part
+    SEMI JOIN (SELECT doc_id FROM screen_of(?) WHERE kept) AS kept ON kept.doc_id = newest.doc_id
+    JOIN parts AS part
         ON part.filename = newest.filename AND part.file_row_number = newest.position
     ORDER BY newest.doc_id
 """
@@ -158,7 +165,7 @@ class Store:
     def _stream(self) -> Iterator[tuple[str, str, str]]:
         with self.connect() as database:
             choose_newest(database)
-            documents = database.sql(_TEXTS, params=[str(self.screen_file)])
+            documents = database.sql(_TEXTS, params=[as_pattern(self.screen_file)])
             for batch in documents.to_arrow_reader(_BATCH):  # streams; a cursor would hold the whole result
                 yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
@@ -171,7 +178,8 @@ class Store:
         self._require_screen()
         with self.connect() as database:
             row = database.execute(
-                "SELECT count(*) FROM read_parquet(?) WHERE kept", [str(self.screen_file)]
+                "SELECT count(*) FROM screen_of(?) WHERE kept",
+                [as_pattern(self.screen_file)],
             ).fetchone()
         return int(row[0])
 
@@ -217,7 +225,7 @@ class Store:
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection with the tables `sources` (filename, sha256) and the variable `parts`.
+        """A DuckDB connection with the tables `sources` (filename, sha256), `parts` and `screen_of(file)`.
 
         It uses at most half of the memory, spills beside the parts, and downloads nothing.
 
@@ -240,7 +248,8 @@ class Store:
         try:
             with duckdb.connect(config=settings) as database:
                 names = [str(part.path) for part in parts]
-                database.execute("SET VARIABLE parts = ?::VARCHAR[]", [names])
+                database.execute("SET VARIABLE parts = ?::VARCHAR[]", [[as_pattern(part.path) for part in parts]])
+                database.execute(_VIEWS)
                 database.execute(
                     "CREATE TEMP TABLE sources AS "
                     "SELECT unnest(?::VARCHAR[]) AS filename, unnest(?::VARCHAR[]) AS sha256",
@@ -269,16 +278,24 @@ class Store:
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Let one process at a time add a part; clear away what killed ones left, and a new store that stays empty."""
-        new = not self._parts_folder.exists()
-        try:
-            with locked(self._parts_folder):
+        made = [folder for folder in (self._parts_folder, self.folder) if not folder.exists()]
+        with self._held():
+            try:
                 self.clear_leftovers()
                 yield
-        finally:
-            if new:
+            finally:
                 with suppress(OSError):  # not empty: all is well
-                    self._parts_folder.rmdir()
-                    self.folder.rmdir()
+                    for folder in made:
+                        folder.rmdir()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold the folder of parts; where it was deleted while this waited for it, the one that is there now."""
+        while True:
+            with locked(self._parts_folder) as held:
+                if self._parts_folder.exists() and os.path.samestat(os.fstat(held), self._parts_folder.stat()):
+                    yield
+                    return
 
     def clear_leftovers(self) -> None:
         """Delete the temporary files of processes that are gone."""
@@ -286,6 +303,11 @@ class Store:
             match = _LEFT_BEHIND.fullmatch(path.name)
             if match and gone(int(match[1])):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def as_pattern(path: Path) -> str:
+    """A path as DuckDB wants it, which takes brackets and stars for a pattern."""
+    return glob.escape(str(path))
 
 
 def choose_newest(database: duckdb.DuckDBPyConnection, columns: str = "") -> None:

@@ -23,6 +23,8 @@ _FILES = (
     "int8.json",
 )
 _PICKLE = "pytorch_model.bin"
+_WEIGHTS = ("model.safetensors", _PICKLE)
+_TOKENIZERS = ("tokenizer.json", "vocab.txt")
 # The family was renamed on the hub on 3 November 2023: BiomedNLP-PubMedBERT-base-..., BiomedNLP-PubMedELECTRA-large-...
 _OLD_NAME = re.compile(r"microsoft/BiomedNLP-PubMed(?=BERT-|ELECTRA-)")
 _NEW_NAME = "microsoft/BiomedNLP-Biomed"
@@ -99,13 +101,27 @@ def _fetch(repository: str, revision: str | None) -> Path:
             "(a private one needs 'hf auth login')"
         ) from error
     except errors.LocalEntryNotFoundError as error:
+        if (partly := _in_cache(repository, revision)) is not None:
+            return partly
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} cannot be reached"
         raise _NotCachedError(f"{repository} is not in the cache {constants.HF_HUB_CACHE}, and {why}") from error
     except (errors.HTTPError, OSError, RuntimeError) as error:  # type: ignore[attr-defined]  # httpx's, by any name
         raise ModelError(f"cannot fetch {repository} from {constants.ENDPOINT}: {_first_line(error)}") from error
-    if not any((folder / weights).exists() for weights in ("model.safetensors", _PICKLE)):
+    if not any((folder / weights).exists() for weights in _WEIGHTS):
         raise ModelError(f"{repository} holds neither model.safetensors nor {_PICKLE}; other weights cannot be read")
     return folder
+
+
+def _in_cache(repository: str, revision: str | None) -> Path | None:
+    """The cached folder of a model of which only files like its README were never fetched; None where it lacks more."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "config.json", revision=revision)
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parent
+    whole = all(any((folder / name).exists() for name in names) for names in (_WEIGHTS, _TOKENIZERS))
+    return folder if whole else None
 
 
 def _first_line(error: Exception) -> str:

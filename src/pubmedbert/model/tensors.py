@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 BFLOAT16 = np.dtype([("bfloat16", "<u2")])
 """Bits of bfloat16, a number that numpy does not have: `floats` knows it."""
 
+_LONGEST_HEADER = 2 << 20  # bytes; a header may name so many tensors that they fill the memory
+
 # The names of the safetensors format.
 _KINDS: dict[str, DTypeLike] = {
     "F64": "<f8",
@@ -97,9 +99,12 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
         OSError: it can't be read.
         ValueError: its numbers are of a kind that can't be read.
     """
+    with path.open("rb") as file:
+        begin = 8 + int.from_bytes(file.read(8), "little")
+    if begin > _LONGEST_HEADER:
+        raise SafetensorError(f"a header of {begin:,} bytes, where some thousands are enough")
     with safe_open(path, framework="np"):  # the library checks the header: places, shapes, overlaps
         data = mapped(path)
-    begin = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:begin])
     header.pop("__metadata__", None)
     tensors = {}

@@ -16,6 +16,8 @@ from pubmedbert.vocab.folder import PREFIX, SPECIALS, UNKNOWN, build, load, piec
 
 __all__ = ["Corpus", "count_words", "learn", "load", "save", "train", "train_folder"]
 
+LARGEST = 1_000_000
+"""The largest vocabulary that is learned: more would not fit into memory, nor into a model."""
 RECORD = "training.json"
 """Beside the tokenizer: what it was trained on."""
 ALPHABET = 1000
@@ -54,6 +56,8 @@ def train_folder(corpus: Corpus, out: Path, size: int) -> Tokenizer:
     Raises:
         InputError: `out` holds something else, the corpus is empty, or `size` is too small for its alphabet.
     """
+    if not len(SPECIALS) < size <= LARGEST:
+        raise InputError(f"--size must be from {len(SPECIALS) + 1} to {LARGEST:,}, not {size}")
     record = {"corpus": corpus.fingerprint(), "size": size}
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _reuse(out, record)
