@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pubmedbert.cli import main
@@ -46,3 +50,16 @@ def test_a_long_error_is_one_line(tokens: list[str], capsys: pytest.CaptureFixtu
     said = capsys.readouterr().err
     assert tokens[1] in said
     assert said.count("\n") == 1
+
+
+def test_a_terminal_that_lacks_letters_gets_their_numbers() -> None:
+    command = [sys.executable, "-c", "from pubmedbert.cli import main; main()", "fill-mask", "the β [MASK] cell"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    run = subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
+    assert b"\\u03b2" in run.stdout
+
+
+def test_standard_input_that_is_closed() -> None:
+    command = f"{sys.executable} -c 'from pubmedbert.cli import main; main()' fill-mask - <&-"
+    run = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (run.returncode, run.stderr) == (2, "error: standard input is closed: there is nothing to read from -\n")

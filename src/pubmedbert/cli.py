@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
@@ -79,6 +80,9 @@ def build_app(tokens: list[str]) -> App:
 def main(tokens: list[str] | None = None) -> None:
     """Run the command line; bad input is one sentence on standard error and exit code 2, never a traceback."""
     given = sys.argv[1:] if tokens is None else tokens
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the terminal has no β
     try:
         build_app(given)(given, result_action="return_value")
     except CycloptsError as error:
