@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pubmedbert.errors import InputError
 from pubmedbert.infer import engine as engines
 from pubmedbert.infer.engine import Engine, open_encoder, open_engine
+from pubmedbert.infer.engines import quantise
 from pubmedbert.infer.engines.converted import convert
 from pubmedbert.infer.engines.verdict import write_verdict
 from pubmedbert.infer.engines.weight_file import matrices
@@ -149,7 +150,7 @@ def test_threads_may_share_an_engine(with_int8: Path) -> None:
     assert all(map(np.array_equal, found, expected))
 
 
-def test_which_precision_is_used(with_int8: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_precision_is_used(small: Path) -> None:
     assert open_engine(small).name == "onnx fp32"
     with pytest.raises(InputError, match="has no int8 export; make one with: pubmedbert export"):
         open_engine(small, precision="int8")
@@ -159,10 +160,18 @@ def test_which_precision_is_used(with_int8: Path, small: Path, monkeypatch: pyte
         open_engine(small, backend="openvino")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="precision must be one of fp32, int8, not 'INT8'"):
         open_encoder(small, precision="INT8")  # type: ignore[arg-type]
-    monkeypatch.setattr(engines, "exact_int8", lambda: False)
-    assert open_engine(with_int8).name == "onnx fp32"
-    with pytest.raises(InputError, match="no VNNI instructions"):
-        open_engine(with_int8, precision="int8")
+
+
+def test_processors_with_and_without_vnni_share_a_cache(
+    with_int8: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a conversion in the form that it multiplies exactly, and both give the same bits."""
+    found = []
+    for signed in (quantise.multiplies_signed(), False):
+        monkeypatch.setattr(quantise, "multiplies_signed", lambda signed=signed: signed)
+        found.append(open_engine(with_int8, precision="int8").logits([[1, 2, 3]], [[1]]))
+    assert np.array_equal(found[0], found[1])
+    assert len(list(cache.glob("onnx-*-uint8-*"))) == 1
 
 
 @pytest.mark.parametrize("harm", ["weights", "version", "nothing"])

@@ -176,10 +176,3 @@ def test_scores_count_as_well_as_the_best_piece() -> None:
 def test_a_text_without_int8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="ask for int8, too"):
         export("bundled", tmp_path / "out", text=tmp_path / "text.txt")
-
-
-def test_a_processor_that_cannot_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pubmedbert.infer.export.int8_export.exact_int8", lambda: False)
-    with pytest.raises(InputError, match="no VNNI instructions; export on another"):
-        export("bundled", tmp_path / "out", int8=True)
-    assert not (tmp_path / "out").exists()

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from onnx import TensorProto, helper, numpy_helper
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engines.quantise import quantise
+from pubmedbert.infer.engines import quantise as quantise_module
+from pubmedbert.infer.engines.quantise import ZERO, factor, multiplies_signed, quantise
 from pubmedbert.infer.engines.weight_file import matrices, write_weights
 from pubmedbert.infer.engines.weights import read_checkpoint
 from pubmedbert.model import hf
@@ -50,8 +53,44 @@ def test_a_row_keeps_its_own_scale() -> None:
     assert np.delete(off, 3).max() < 0.02
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_factor_stands_for_the_same_numbers(monkeypatch: pytest.MonkeyPatch, signed: bool) -> None:
+    monkeypatch.setattr(quantise_module, "multiplies_signed", lambda: signed)
+    whole = np.arange(-127, 128, dtype=np.int8)[None]
+    made = factor(whole)
+    assert made.dtype == (np.int8 if signed else np.uint8)
+    assert np.array_equal(made.astype(int) - (0 if signed else ZERO), whole)
+
+
+@pytest.mark.parametrize("signed", [multiplies_signed(), False])
+def test_products_are_exact_where_16_bits_would_overflow(monkeypatch: pytest.MonkeyPatch, signed: bool) -> None:
+    """All numbers are the largest: a pair of their products is 64,770. In this processor's form, and in the other."""
+    monkeypatch.setattr(quantise_module, "multiplies_signed", lambda: signed)
+    matrix = np.repeat(np.array([[1], [-1], [2], [-3]], np.float32), 64, axis=1)  # [out, in]
+    whole, scales = quantise(matrix)
+    arrays: dict[str, Any] = {
+        "whole": np.ascontiguousarray(factor(whole).T),
+        "scales": scales[:, 0],
+        "zero": np.array(ZERO, np.uint8),
+    }
+    inputs = ["states", "whole", "scales", "" if signed else "zero"]
+    graph = helper.make_graph(
+        [helper.make_node("DynamicQuantizeMatMul", inputs, ["out"], domain="com.microsoft")],
+        "product",
+        [helper.make_tensor_value_info("states", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("com.microsoft", 1)], ir_version=10)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"states": np.ones((3, 64), np.float32)})
+    assert np.allclose(found, matrix.sum(axis=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_file_holds_every_number(tmp_path: Path, tied: bool) -> None:
+def test_the_file_holds_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tied: bool, signed: bool) -> None:
+    monkeypatch.setattr(quantise_module, "multiplies_signed", lambda: signed)
     hf.save(our_model(dataclasses.replace(SMALL, tied=tied)), tmp_path)
     checkpoint = read_checkpoint(tmp_path, "mlm")
     names = matrices(checkpoint.config, vocabulary=True)
@@ -83,6 +122,9 @@ def test_the_file_holds_every_number(tmp_path: Path, tied: bool) -> None:
             assert np.array_equal(read("0.up.weight", np.float32), matrix)
             continue
         whole, scales = read(f"{name}.int8", np.int8), read(f"{name}.scales", np.float32)
+        if stored[f"{name}.int8"].data_type == TensorProto.UINT8:
+            assert name != "words"
+            whole = read(f"{name}.int8", np.uint8).astype(int) - ZERO
         again = whole * scales if name == "words" else (whole * scales).T
         assert np.abs(again - matrix).max() <= np.abs(matrix).max() / 127 * 0.51
 

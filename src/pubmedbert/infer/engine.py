@@ -83,7 +83,7 @@ def open_engine(
     Args:
         folder: in Hugging Face layout. It is converted for onnxruntime once, and the conversion kept in the cache.
         precision: "int8" as `pubmedbert export --int8` judged it, "fp32", or None: int8 where it was judged good for
-            the folder's weights and this processor multiplies it exactly, fp32 otherwise.
+            the folder's weights, fp32 otherwise.
         backend: "onnx", "torch", or "auto": onnx, and torch where onnxruntime is not installed.
         threads: processor threads; all where it is None, or as many as OMP_NUM_THREADS says.
         one_shot: start fast rather than run fast: for a command that answers and ends.
@@ -172,13 +172,17 @@ def _converted(folder: Path, precision: Precision | None, part: Literal["mlm", "
     """The conversion that is to be run, made where the cache has none or a damaged one."""
     from pubmedbert.infer.cache import cached
     from pubmedbert.infer.engines.converted import VERSION, convert, open_converted
+    from pubmedbert.infer.engines.quantise import multiplies_signed
     from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 
     mark = fingerprint(folder)
     int8 = _int8(folder, mark, precision, part)
     # A model with and without its vocabulary head is one conversion, which has a graph for each.
     kind: Literal["encoder", "tuned"] = "tuned" if part == "tuned" else "encoder"
-    rounded = sha256(" ".join(sorted(int8)).encode()).hexdigest()[:16] if int8 else "fp32"
+    rounded = "fp32"
+    if int8:
+        form = "int8" if multiplies_signed() else "uint8"
+        rounded = f"{form}-{sha256(' '.join(sorted(int8)).encode()).hexdigest()[:16]}"
     key = f"onnx-{VERSION}-{mark}-{kind}-{rounded}"
 
     def make(made: Path) -> None:
@@ -209,15 +213,10 @@ def _int8(folder: Path, mark: str, precision: Precision | None, part: str) -> fr
         raise InputError("int8 is for models that fill masks; a fine-tuned model is computed in fp32")
     file = folder / INT8_FILE
     int8 = read_verdict(folder, mark) if file.exists() else None
-    if int8 and exact_int8():
+    if int8:
         return int8
     if precision is None:
         return frozenset()
-    if int8:
-        raise InputError(
-            "int8 products overflow on this processor, which has no VNNI instructions, and the answers would be wrong; "
-            "use fp32"
-        )
     how = f"make one with: pubmedbert export {folder} --int8 --out FOLDER"
     if file.exists():
         raise InputError(f"{file} is of another version of pubmedbert, or of other weights than the folder's; {how}")
@@ -234,23 +233,6 @@ def check_finite(scores: NDArray[np.floating]) -> None:
 
     if not numpy.isfinite(scores).all():
         raise FaultError("the model's scores are no finite numbers: its weights are damaged; train or fetch it anew")
-
-
-def exact_int8() -> bool:
-    """Whether this processor adds up 8-bit products without overflow.
-
-    On x86 without VNNI, onnxruntime adds pairs of them in 16 bits, which cut off what is larger.
-    """
-    import platform
-
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    try:
-        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
-            about = file.read(8192)  # the first processor speaks for all
-    except OSError:
-        return False
-    return "avx512_vnni" in about or "avx_vnni" in about
 
 
 def thread_count(threads: int | None) -> int:

@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pubmedbert.infer.engines.converted import Output
+from pubmedbert.infer.engines.quantise import ZERO
 from pubmedbert.model.config import ModelConfig
 
 _OPSET = 20  # the first with Gelu
@@ -74,12 +75,18 @@ class _Graph:
         self.initializers[name] = numpy_helper.from_array(np.array(values, dtype=np.int64), name)
         return name
 
+    def zero(self) -> str:
+        """What stands for 0 in matrices of unsigned numbers."""
+        self.initializers["zero"] = numpy_helper.from_array(np.array(ZERO, dtype=np.uint8), "zero")
+        return "zero"
+
     def linear(self, inputs: str, name: str) -> str:
         """`[N, in]` through the matrix `name` and its bias: `[N, out]`."""
         bias = self.weight(f"{name}.bias")
         if f"{name}.int8" in self.weights:
             weight, scales = self.weight(f"{name}.int8"), self.weight(f"{name}.scales")
-            return self.op("DynamicQuantizeMatMul", inputs, weight, scales, "", bias, domain=_FUSED)
+            zero = self.zero() if self.weights[weight].data_type == TensorProto.UINT8 else ""
+            return self.op("DynamicQuantizeMatMul", inputs, weight, scales, zero, bias, domain=_FUSED)
         return self.op("Gemm", inputs, self.weight(f"{name}.weight"), bias, transB=1)
 
     def norm(self, inputs: str, name: str, epsilon: float) -> str:

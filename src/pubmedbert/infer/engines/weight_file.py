@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engines.quantise import quantise
+from pubmedbert.infer.engines.quantise import factor, quantise
 from pubmedbert.infer.engines.weights import Checkpoint
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.names import BIAS, DECODER, WORDS
@@ -88,7 +88,8 @@ def write_weights(checkpoint: Checkpoint, path: Path, int8: Collection[str] = ()
     """Write a model's weights, one matrix in memory at a time.
 
     A matrix `NAME` is `NAME.weight` as checkpoints have it, `[out, in]`, or `NAME.int8` and `NAME.scales`: the table of
-    words as `[V, D]` and `[V, 1]`, any other as `[in, out]` and `[out]`, as it is multiplied by.
+    words as `[V, D]` and `[V, 1]`, any other as `[in, out]` and `[out]`, in the form it is multiplied in
+    (`quantise.factor`).
 
     Args:
         checkpoint: the model.
@@ -121,7 +122,7 @@ def write_weights(checkpoint: Checkpoint, path: Path, int8: Collection[str] = ()
             if not np.isfinite(matrix).all():
                 raise InputError(f"{checkpoint.source}: {modules[0]} holds what is no finite number; train it anew")
             whole, scales = quantise(matrix)
-            file.add(f"{name}.int8", whole if name == "words" else whole.T)
+            file.add(f"{name}.int8", whole if name == "words" else factor(whole).T)
             file.add(f"{name}.scales", scales if name == "words" else scales[:, 0])
     return file.tensors
 

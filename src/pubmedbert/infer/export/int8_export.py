@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pubmedbert.errors import InputError
 from pubmedbert.files import sha256
-from pubmedbert.infer.engine import exact_int8, thread_count
+from pubmedbert.infer.engine import thread_count
 from pubmedbert.infer.engines.gate import ask
 from pubmedbert.infer.engines.mixed_precision import Choice, choose
 from pubmedbert.infer.engines.verdict import INT8_FILE, has_verdict, write_verdict
@@ -29,7 +28,7 @@ def judge_int8(folder: Path, tokenizer: ModelTokenizer, text: Path | None, older
         What became int8; None where the older verdict was kept, as it is on the same weights by the same text.
 
     Raises:
-        InputError: it does not agree, the text is too short or unreadable, or this processor cannot judge it.
+        InputError: it does not agree, or the text is too short or unreadable.
         ModelError: the model cannot fill masks.
         OSError: the disk is full.
     """
@@ -41,8 +40,6 @@ def judge_int8(folder: Path, tokenizer: ModelTokenizer, text: Path | None, older
         shutil.copyfile(older / INT8_FILE, folder / INT8_FILE)
         say(f"{older / INT8_FILE} is up to date: int8 was judged for these weights before")
         return None
-    if not exact_int8():
-        raise InputError("int8 products overflow on this processor, which has no VNNI instructions; export on another")
     checkpoint = read_checkpoint(folder, "mlm")
     questions = ask(tokenizer, text, checkpoint.config.max_positions)
     work = folder / ".judging"
