@@ -33,8 +33,8 @@ PLAIN = {
     "gad10": ["lr=1e-4", "epochs=3", "batch=16", "select=last"],
     "pubmedqa": ["lr=5e-5", "epochs=5", "batch=4", "select=last", "max_length=64", "long=truncate"],
 }
-"""What all lines of a data set share; MiniLM, being small, takes higher rates than BERT-BASE. On PubMedQA higher ones, and
-larger batches, left it at the majority's answer; its rows are short because eighty runs are to end in some hours."""
+"""What all lines of a data set share; MiniLM, being small, takes higher rates than BERT-BASE. On PubMedQA higher ones
+and larger batches left it at the majority's answer; rows are short there, so that eighty runs end in some hours."""
 LINES = {
     "plain": [],
     "no bias correction": ["bias_correction=false"],
