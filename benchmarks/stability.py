@@ -25,7 +25,8 @@ from pubmedbert.blurb.datasets import open_dataset
 from pubmedbert.finetune import bootstrap
 from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Split
 from pubmedbert.finetune.recipe import load_recipe
-from pubmedbert.finetune.run import Job, Opener, cores, finetune
+from pubmedbert.finetune.run import cores, finetune
+from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.locate import locate
 
 PLAIN = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pubmedbert.blurb.datasets import NAMES
+from pubmedbert.blurb.registry import NAMES
 from pubmedbert.cli import main
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelConfig

@@ -13,9 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from pubmedbert.blurb.published import published
+from pubmedbert.blurb.registry import NAMES
 from pubmedbert.blurb.report import write_report
 from pubmedbert.blurb.results import check_model
-from pubmedbert.blurb.score import DATASETS, blurb_score
+from pubmedbert.blurb.score import blurb_score
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.metrics import METRICS
 
@@ -58,7 +59,7 @@ def write_result(folder: Path, name: str, scores: list[float] | None, **changes:
 
 
 def all_of_blurb(folder: Path, scores: list[float] | None = None) -> None:
-    for place, name in enumerate(DATASETS):
+    for place, name in enumerate(NAMES):
         write_result(folder, name, scores or [70.0 + place, 72.0 + place, 74.0 + place])
 
 
@@ -91,12 +92,12 @@ class Page(HTMLParser):
 def test_all_thirteen(tmp_path: Path) -> None:
     all_of_blurb(tmp_path)
     report: Any = write_report(tmp_path, {})
-    means = {name: 72.0 + place for place, name in enumerate(DATASETS)}
+    means = {name: 72.0 + place for place, name in enumerate(NAMES)}
     assert report["blurb"]["mean"] == pytest.approx(blurb_score(means))
     assert report["blurb"]["sd"] == pytest.approx(2 * (1 / 5 + 1 + 1 / 3 + 1 + 1 + 1 / 2) ** 0.5 / 6)
     assert report["tasks"]["question answering"]["mean"] == pytest.approx(83.5)
     assert report["missing"] == {}
-    assert list(report["datasets"]) == list(DATASETS)
+    assert list(report["datasets"]) == list(NAMES)
     gad = report["datasets"]["gad"]
     assert gad["test"] == {"mean": pytest.approx(80.0), "sd": pytest.approx(2.0)}
     assert (gad["best_seed"], len(gad["seeds"]), gad["published"]["PubMedBERT"]) == (2, 3, 83.96)
@@ -124,7 +125,7 @@ def test_no_score_of_fewer(tmp_path: Path) -> None:
         "sentence similarity": {"mean": pytest.approx(90.0), "sd": None}
     }
     assert list(report["missing"]) == [
-        *(n for n in DATASETS if n not in ("ncbi-disease", "pubmedqa", "biosses")),
+        *(n for n in NAMES if n not in ("ncbi-disease", "pubmedqa", "biosses")),
         "mine",
     ]
     assert report["missing"]["gad"] == "the folder gad/ is not there"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.blurb.published import Published, published
-from pubmedbert.blurb.score import DATASETS, GROUPS, TITLES, blurb_score, blurb_sd, task_means, task_sds
+from pubmedbert.blurb.registry import GROUPS, NAMES, title
+from pubmedbert.blurb.score import blurb_score, blurb_sd, task_means, task_sds
 from pubmedbert.errors import InputError
 
 ROWS = {row.name: row for row in published()}
@@ -15,9 +16,8 @@ ONE_DECIMAL = ("PubMedBERT, run again", "BioLinkBERT base, run again")
 
 
 def test_the_thirteen() -> None:
-    assert len(DATASETS) == len(set(DATASETS)) == len(TITLES) == 13
-    assert [len(names) for names in GROUPS.values()] == [5, 1, 3, 1, 1, 2]
-    assert {name: TITLES[name].lower().replace(" ", "-") for name in DATASETS} == {name: name for name in DATASETS}
+    assert len(NAMES) == len(set(NAMES)) == 13
+    assert {name: title(name).lower().replace(" ", "-") for name in NAMES} == {name: name for name in NAMES}
 
 
 def test_both_scores_of_pubmedbert() -> None:
@@ -44,15 +44,15 @@ def test_rows_are_sound() -> None:
     assert len(ROWS) == len(published()) == 18
     for row in published():
         assert row.source
-        assert set(row.sd) <= set(row.scores) <= set(DATASETS)
-        assert tuple(row.scores) == tuple(name for name in DATASETS if name in row.scores)
+        assert set(row.sd) <= set(row.scores) <= set(NAMES)
+        assert tuple(row.scores) == tuple(name for name in NAMES if name in row.scores)
         assert all(45 < value < 100 for value in row.scores.values())
         assert (row.blurb is None) >= (len(row.scores) < 13)
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_score_without_all(name: str) -> None:
-    scores = {other: 1.0 for other in DATASETS if other != name}
+    scores = {other: 1.0 for other in NAMES if other != name}
     with pytest.raises(InputError, match=f"needs all 13 data sets; there is no score of {name}$"):
         blurb_score(scores)
     means = task_means(scores)
@@ -62,13 +62,13 @@ def test_no_score_without_all(name: str) -> None:
 
 def test_all_missing_are_named() -> None:
     with pytest.raises(InputError, match=r"no score of gad, hoc$"):
-        blurb_score({name: 1.0 for name in DATASETS if name not in ("gad", "hoc")} | {"mine": 1.0})
+        blurb_score({name: 1.0 for name in NAMES if name not in ("gad", "hoc")} | {"mine": 1.0})
     assert task_means({}) == {}
 
 
-@given(st.lists(st.floats(0, 100), min_size=13, max_size=13), st.sampled_from(DATASETS))
+@given(st.lists(st.floats(0, 100), min_size=13, max_size=13), st.sampled_from(NAMES))
 def test_every_task_type_weighs_a_sixth(values: list[float], name: str) -> None:
-    scores = dict(zip(DATASETS, values, strict=True))
+    scores = dict(zip(NAMES, values, strict=True))
     size = next(len(names) for names in GROUPS.values() if name in names)
     raised = scores | {name: scores[name] + 6 * size}
     assert blurb_score(raised) == pytest.approx(blurb_score(scores) + 1)
@@ -76,8 +76,8 @@ def test_every_task_type_weighs_a_sixth(values: list[float], name: str) -> None:
 
 
 def test_standard_deviations() -> None:
-    sds = dict.fromkeys(DATASETS, 1.0)
+    sds = dict.fromkeys(NAMES, 1.0)
     assert task_sds(sds)["relations"] == pytest.approx(3**-0.5)
     assert blurb_sd(sds) == pytest.approx((1 / 5 + 1 + 1 / 3 + 1 + 1 + 1 / 2) ** 0.5 / 6)
-    assert blurb_sd({name: 1.0 for name in DATASETS if name != "ddi"}) is None
+    assert blurb_sd({name: 1.0 for name in NAMES if name != "ddi"}) is None
     assert "relations" not in task_sds({"ddi": 1.0})

@@ -25,8 +25,9 @@ from pubmedbert.finetune.dataset import Example, Split, hidden
 from pubmedbert.finetune.loop import Fitted, Setup
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.run import Job, finetune
+from pubmedbert.finetune.run import finetune
 from pubmedbert.finetune.score import read_predictions
+from pubmedbert.finetune.seeds import Job
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.model import precision
 from pubmedbert.model.locate import locate

@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 import torch
-from benchmarks.budget import reached
+from benchmarks.budget import reached, settings
 from benchmarks.run_mlm import batches, grouped
 
+from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.feed import feed
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.read import open_shards
@@ -27,10 +28,11 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     command += ["--minutes", "0.1", "--quick", "--whole", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    assert "| lr 0.001, 16 rows, dropout 0, bf16 | " in text
+    (name, *_) = settings(in_bf16("auto", "cpu"))
+    assert f"| {name} | " in text
     for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "In all of the loop's time"):
         assert part in text, part
-    result = json.loads((work / "loop lr 0.001, 16 rows, dropout 0, bf16.json").read_text())
+    result = json.loads((work / f"loop {name}.json").read_text())
     assert result["points"][-1][0] >= 6
     assert result["loss"] == result["points"][-1][1] < result["points"][0][1] - 0.5, "it learns"
     picture = ElementTree.parse(page.parent / "images" / "less-compute.svg").getroot()

@@ -20,9 +20,10 @@ from pubmedbert.model.heads import Bert
 from pubmedbert.pretrain import evaluate
 from pubmedbert.pretrain.breakdown import Places, break_down, look
 from pubmedbert.pretrain.feed import feed
-from pubmedbert.pretrain.objective import MaskedWords, evaluate_terms
+from pubmedbert.pretrain.objective import MaskedWords
 from pubmedbert.pretrain.pseudo import frozen_sentences, pseudo_perplexity
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.term import evaluate_terms
 from pubmedbert.shards.read import open_shards
 
 TINY = Recipe(size="tiny", length=32, max_positions=64, rows=8, pack_tokens=128)

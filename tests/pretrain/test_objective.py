@@ -17,8 +17,9 @@ from pubmedbert.model.config import config_to_hf
 from pubmedbert.model.heads import Bert
 from pubmedbert.pretrain.feed import feed
 from pubmedbert.pretrain.loop import pretrain
-from pubmedbert.pretrain.objective import MaskedWords, evaluate_terms, objective
+from pubmedbert.pretrain.objective import MaskedWords, objective
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.term import evaluate_terms
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
 

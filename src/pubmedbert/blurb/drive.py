@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pubmedbert.blurb import datasets
+from pubmedbert.blurb import datasets, registry
 from pubmedbert.blurb.report import write_report
 from pubmedbert.blurb.results import check_model
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import Recipe, chosen, load_recipe, size_of
-from pubmedbert.finetune.run import KEEP, Job, Opener, cores, finetune, weights
+from pubmedbert.finetune.run import KEEP, cores, finetune, weights
+from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
@@ -28,14 +29,14 @@ def opener(dataset: str, folder: Path | None, style: str = "dummies") -> Opener:
     Raises:
         InputError: there is no such data set, or its folder is not given.
     """
-    if dataset not in datasets.NAMES:
+    if dataset not in registry.NAMES:
         path = Path(dataset)
         if path.suffix != ".toml" or not path.is_file():
-            known = ", ".join(datasets.NAMES)
+            known = ", ".join(registry.NAMES)
             raise InputError(f"no data set {dataset!r}: it is no TOML file, and none of {known}")
         return partial(open_own, path.resolve())
     if folder is None:
-        raise InputError(f"--data must name the folder that holds {datasets.entry(dataset).folder}/")
+        raise InputError(f"--data must name the folder that holds {registry.entry(dataset).folder}/")
     return partial(datasets.open_dataset, dataset, folder.resolve(), style)
 
 
@@ -89,7 +90,7 @@ def finetune_one(
         InputError: data, recipe or folders are not as they must be.
         ModelError: the model can't be loaded.
     """
-    seeds = options.seeds or (datasets.entry(dataset).seeds if dataset in datasets.NAMES else 5)
+    seeds = options.seeds or (registry.entry(dataset).seeds if dataset in registry.NAMES else 5)
     found = locate(model)
     values = read_config(found)
     config = config_from_hf(values)
@@ -115,16 +116,16 @@ def finetune_one(
 
 def _styled(recipe: Recipe, dataset: str) -> Recipe:
     """The recipe with the only style that a data set has, where it comes without the offsets of what is related."""
-    if recipe.style == "dummies" or dataset in datasets.WITH_OFFSETS:
+    if recipe.style == "dummies" or dataset in registry.WITH_OFFSETS:
         return recipe
-    if dataset not in datasets.NAMES:
+    if dataset not in registry.NAMES:
         raise InputError(f"style = {recipe.style}: a data set of one's own is shown as it is, so no style can be set")
     return replace(recipe, style="dummies")
 
 
 def has_test(dataset: str) -> bool:
     """Whether a data set has a test split: BLURB's all do, one's own may."""
-    return dataset in datasets.NAMES or "test" in read_toml(Path(dataset))
+    return dataset in registry.NAMES or "test" in read_toml(Path(dataset))
 
 
 def run_blurb(
@@ -146,16 +147,16 @@ def run_blurb(
     Raises:
         InputError: a name is unknown, none of the data sets can be read, or `out` has results of another model.
     """
-    chosen = list(names) or list(datasets.NAMES)
-    if unknown := [name for name in chosen if name not in datasets.NAMES]:
-        raise InputError(f"no BLURB data set {unknown[0]!r}; there are {', '.join(datasets.NAMES)}")
-    missing = {name: why for name in datasets.NAMES if (why := datasets.available(name, folder))}
-    missing |= {name: "left out by --datasets" for name in datasets.NAMES if name not in chosen and name not in missing}
+    chosen = list(names) or list(registry.NAMES)
+    if unknown := [name for name in chosen if name not in registry.NAMES]:
+        raise InputError(f"no BLURB data set {unknown[0]!r}; there are {', '.join(registry.NAMES)}")
+    missing = {name: why for name in registry.NAMES if (why := datasets.available(name, folder))}
+    missing |= {name: "left out by --datasets" for name in registry.NAMES if name not in chosen and name not in missing}
     if not any(name not in missing for name in chosen):
         raise InputError(next(missing[name] for name in chosen))
     check_model(out, weights(locate(model)))
     failed: dict[str, str] = {}
-    waiting = [name for name in datasets.NAMES if name not in missing]
+    waiting = [name for name in registry.NAMES if name not in missing]
     count = len(waiting)
     while waiting:
         name = waiting.pop(0)

@@ -8,8 +8,8 @@ from html import escape
 
 from pubmedbert.blurb import plot
 from pubmedbert.blurb.published import published
+from pubmedbert.blurb.registry import NAMES, title
 from pubmedbert.blurb.results import Result, Seed, Summary, task_type
-from pubmedbert.blurb.score import DATASETS, TITLES
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -95,8 +95,8 @@ def page(summary: Summary) -> str:
 
 def _facts(summary: Summary) -> str:
     facts = [(str(score), task) for task, score in summary.tasks.items()]
-    absent = sum(name in summary.missing for name in DATASETS)
-    none = ("none", f"BLURB score: {absent} of {len(DATASETS)} data sets are missing")
+    absent = sum(name in summary.missing for name in NAMES)
+    none = ("none", f"BLURB score: {absent} of {len(NAMES)} data sets are missing")
     facts.insert(0, none if summary.blurb is None else (str(summary.blurb), "BLURB score"))
     items = "".join(f"<li><b>{value}</b><span>{escape(name)}</span></li>" for value, name in facts)
     return f'<ul class="facts">{items}</ul>'
@@ -105,7 +105,7 @@ def _facts(summary: Summary) -> str:
 def _missing(summary: Summary) -> str:
     if not summary.missing:
         return ""
-    rows = [(TITLES.get(name, name), reason) for name, reason in summary.missing.items()]
+    rows = [(title(name), reason) for name, reason in summary.missing.items()]
     return f"<h2>What is missing</h2><p>{escape(summary.incomplete)}</p>" + _table(("data set", "why"), rows)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pubmedbert.blurb.page import METHOD, OVERVIEW, overview, page
 from pubmedbert.blurb.published import published
+from pubmedbert.blurb.registry import GROUPS, title
 from pubmedbert.blurb.results import Result, Score, Summary, summarize
-from pubmedbert.blurb.score import GROUPS, TITLES
 from pubmedbert.blurb.submission import write_submission
 from pubmedbert.files import write_json, write_text
 
@@ -85,7 +85,7 @@ def _score(score: Score | None) -> dict[str, float | None] | None:
 def _markdown(summary: Summary) -> str:
     results = summary.results
     tasks = [(task, str(summary.tasks.get(task, "-"))) for task in GROUPS]
-    missing = [(TITLES.get(name, name), reason) for name, reason in summary.missing.items()]
+    missing = [(title(name), reason) for name, reason in summary.missing.items()]
     metrics = dict.fromkeys(f"- {_plain(result.metric.title)}: {_plain(result.definition)}" for result in results)
     notes = [f"- {_plain(result.title)}: {_plain(note)}" for result in results for note in result.notes]
     sections = [

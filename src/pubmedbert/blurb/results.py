@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
-from pubmedbert.blurb.score import DATASETS, GROUPS, TITLES, blurb_score, blurb_sd, task_means, task_sds
+from pubmedbert.blurb.registry import ENTRIES, GROUPS, NAMES, title
+from pubmedbert.blurb.score import blurb_score, blurb_sd, task_means, task_sds
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
 from pubmedbert.finetune import metrics
@@ -73,7 +74,7 @@ class Result:
     @property
     def title(self) -> str:
         """The data set's name as papers write it."""
-        return TITLES.get(self.dataset, self.dataset)
+        return title(self.dataset)
 
     @property
     def dev(self) -> Score:
@@ -111,11 +112,11 @@ class Summary:
         """Why there is no BLURB score, as a sentence; "" where there is one."""
         if self.blurb is not None:
             return ""
-        absent = sum(name in self.missing for name in DATASETS)
+        absent = sum(name in self.missing for name in NAMES)
         has = "has" if absent == 1 else "have"
         tasks = ", ".join(task for task in GROUPS if task not in self.tasks)
         return (
-            f"There is no BLURB score, for {absent} of its {len(DATASETS)} data sets {has} no test score; "
+            f"There is no BLURB score, for {absent} of its {len(NAMES)} data sets {has} no test score; "
             f"so these task types have no mean: {tasks}."
         )
 
@@ -148,7 +149,7 @@ def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str
         results=tuple(results),
         missing=_missing({result.dataset for result in results}, set(tests), {**missing, **failed}),
         tasks={task: Score(mean, task_sd.get(task)) for task, mean in task_means(means).items()},
-        blurb=Score(blurb_score(means), blurb_sd(sds)) if means.keys() >= set(DATASETS) else None,
+        blurb=Score(blurb_score(means), blurb_sd(sds)) if means.keys() >= set(NAMES) else None,
     )
 
 
@@ -175,16 +176,16 @@ def check_model(folder: Path, weights: str) -> None:
 
 def task_type(dataset: str) -> str:
     """The task type of BLURB that a data set is of, "" for other data sets."""
-    return next((task for task, names in GROUPS.items() if dataset in names), "")
+    return ENTRIES[dataset].group if dataset in ENTRIES else ""
 
 
 def _place(dataset: str) -> tuple[int, str]:
-    return (DATASETS.index(dataset) if dataset in DATASETS else len(DATASETS), dataset)
+    return (NAMES.index(dataset) if dataset in NAMES else len(NAMES), dataset)
 
 
 def _missing(run: set[str], scored: set[str], told: Mapping[str, str]) -> dict[str, str]:
     """Every data set of BLURB or of the caller's that has no test score, with a reason."""
-    reasons = {name: "its test set was not scored" if name in run else "it was not run" for name in DATASETS}
+    reasons = {name: "its test set was not scored" if name in run else "it was not run" for name in NAMES}
     return {name: reason for name, reason in (reasons | dict(told)).items() if name not in scored}
 
 

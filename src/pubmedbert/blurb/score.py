@@ -6,35 +6,8 @@ from collections.abc import Mapping
 from math import hypot
 from statistics import fmean
 
+from pubmedbert.blurb.registry import GROUPS, NAMES
 from pubmedbert.errors import InputError
-
-GROUPS: dict[str, tuple[str, ...]] = {
-    "named entities": ("bc5-chem", "bc5-disease", "ncbi-disease", "bc2gm", "jnlpba"),
-    "PICO": ("ebm-pico",),
-    "relations": ("chemprot", "ddi", "gad"),
-    "sentence similarity": ("biosses",),
-    "document classification": ("hoc",),
-    "question answering": ("pubmedqa", "bioasq"),
-}
-"""Task types and their data sets, in the order of the paper's tables."""
-DATASETS: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
-"""All 13."""
-TITLES: dict[str, str] = {
-    "bc5-chem": "BC5-chem",
-    "bc5-disease": "BC5-disease",
-    "ncbi-disease": "NCBI-disease",
-    "bc2gm": "BC2GM",
-    "jnlpba": "JNLPBA",
-    "ebm-pico": "EBM PICO",
-    "chemprot": "ChemProt",
-    "ddi": "DDI",
-    "gad": "GAD",
-    "biosses": "BIOSSES",
-    "hoc": "HoC",
-    "pubmedqa": "PubMedQA",
-    "bioasq": "BioASQ",
-}
-"""How papers write them."""
 
 
 def task_means(scores: Mapping[str, float]) -> dict[str, float]:
@@ -70,10 +43,8 @@ def blurb_score(scores: Mapping[str, float]) -> float:
     Raises:
         InputError: a data set is missing: a mean over fewer is not the BLURB score.
     """
-    if absent := [name for name in DATASETS if name not in scores]:
-        raise InputError(
-            f"the BLURB score needs all {len(DATASETS)} data sets; there is no score of {', '.join(absent)}"
-        )
+    if absent := [name for name in NAMES if name not in scores]:
+        raise InputError(f"the BLURB score needs all {len(NAMES)} data sets; there is no score of {', '.join(absent)}")
     return fmean(task_means(scores).values())
 
 

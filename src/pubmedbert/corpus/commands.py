@@ -97,7 +97,8 @@ def screen(
 
 def _held_out(data: Path) -> HeldOut:
     """The dev and test texts of the BLURB data sets in a folder; says which of these are not there."""
-    from pubmedbert.blurb.datasets import NAMES, held_out, lacking
+    from pubmedbert.blurb.datasets import held_out, lacking
+    from pubmedbert.blurb.registry import NAMES
     from pubmedbert.corpus.overlap import HeldOut
 
     texts = {name: held_out(name, data) for name in NAMES}

@@ -9,17 +9,15 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from pubmedbert.errors import InputError
 from pubmedbert.finetune import loop
+from pubmedbert.finetune.seeds import Job
 from pubmedbert.progress import progress, say
-
-if TYPE_CHECKING:
-    from pubmedbert.finetune.run import Job
 
 GRID: dict[str, list[float | int]] = {"lr": [1e-5, 3e-5, 5e-5], "batch": [16, 32], "epochs": [2, 5, 10, 20, 40, 60]}
 """The paper's learning rates and batches, and epochs from its range of 2 to 60."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubmedbert.errors import InputError
+from pubmedbert.finetune.seeds import Job, train_seeds
 from pubmedbert.model.config import ModelError
 from pubmedbert.progress import Advance, progress, say
 
@@ -23,8 +24,6 @@ _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
-
-    from pubmedbert.finetune.run import Job
 
 
 def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
@@ -36,8 +35,6 @@ def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
     epochs = len(seeds) * job.recipe.epochs
     with progress(f"fine-tuning {folder.name}", epochs, "epochs") as advance:
         if job.workers == 1:
-            from pubmedbert.finetune.run import train_seeds
-
             train_seeds(job, seeds, folder, lambda note, gained: _tell(advance, note, gained))
             return
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
@@ -94,7 +91,6 @@ def _work(
     job: Job, folder: Path, waiting: Queue[int | None], notes: Queue[tuple[str, int | None]], parent: int
 ) -> None:
     """A worker: trains seeds from the queue until none waits."""
-    from pubmedbert.finetune.run import train_seeds
 
     def report(note: str, gained: int) -> None:
         notes.put((note, gained))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from pubmedbert.errors import FaultError, InputError
+from pubmedbert.infer.engines.forms import Precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pubmedbert.infer.engines.converted import Converted
     from pubmedbert.infer.engines.onnx_engine import Explorer
 
-Precision = Literal["fp32", "int8"]
 Backend = Literal["auto", "onnx", "torch"]
 """auto is onnx, and torch where onnxruntime is not installed. OpenVINO's int8 was not faster at equal quality."""
 

@@ -17,8 +17,8 @@ from pubmedbert.files import atomic_folder, read_json, sha256, sweep, write_json
 from pubmedbert.model import hf
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.distributed import Ranks
-from pubmedbert.pretrain.objective import Objective
 from pubmedbert.pretrain.optimizer import Optimizer
+from pubmedbert.pretrain.term import Objective
 
 OPTIMIZER = "optimizer.safetensors"
 WEIGHTS = "weights.safetensors"

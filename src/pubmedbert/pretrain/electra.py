@@ -17,8 +17,8 @@ from pubmedbert.model import electra, electra_hf
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.flops import training_flops
-from pubmedbert.pretrain.objective import Term
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.term import Term
 from pubmedbert.shards.samples import Floats, Pack
 
 

@@ -20,12 +20,12 @@ from pubmedbert.pretrain.checkpoint import Progress
 from pubmedbert.pretrain.claim import claim, cut_metrics
 from pubmedbert.pretrain.distributed import ranks
 from pubmedbert.pretrain.feed import FROZEN_SEED
-from pubmedbert.pretrain.objective import evaluate_terms
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.report import write_report
 from pubmedbert.pretrain.run import Run, setup
 from pubmedbert.pretrain.schedule import Moment
 from pubmedbert.pretrain.sinks import Sinks, check_sinks, open_sinks
+from pubmedbert.pretrain.term import evaluate_terms
 from pubmedbert.progress import Advance, progress
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from pubmedbert.infer.engine import Backend, Precision
+from pubmedbert.infer.engine import Backend
+from pubmedbert.infer.engines.forms import Precision
 
 if TYPE_CHECKING:
     from socket import socket

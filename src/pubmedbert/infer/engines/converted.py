@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from pubmedbert.errors import FaultError, InputError
 from pubmedbert.files import read_json, sha256, write_json
-from pubmedbert.infer.engine import Precision
+from pubmedbert.infer.engines.forms import Output, Precision
 from pubmedbert.infer.engines.weights import Checkpoint
 
 VERSION = 3
 """Of graphs, rounding and manifest; another one is made anew."""
-Output = Literal["hidden", "logits", "heads", "views"]
-"""What a graph computes: states at the wanted places, logits there, what the last layer's heads give there, or the
-attentions and states of all layers."""
 
 _MANIFEST = "manifest.json"
 _WEIGHTS = "weights.bin"

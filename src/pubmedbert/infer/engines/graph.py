@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pubmedbert.infer.engines.converted import Output
+from pubmedbert.infer.engines.forms import Output
 from pubmedbert.infer.engines.quantise import ZERO
 from pubmedbert.model.config import ModelConfig
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.infer.engines.converted import Converted, Output
+from pubmedbert.infer.engines.converted import Converted
+from pubmedbert.infer.engines.forms import Output
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

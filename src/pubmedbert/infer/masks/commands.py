@@ -16,7 +16,8 @@ from typing import IO, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pubmedbert.errors import InputError, meant
-from pubmedbert.infer.engine import Backend, Precision
+from pubmedbert.infer.engine import Backend
+from pubmedbert.infer.engines.forms import Precision
 from pubmedbert.infer.lines import blocks, numbered, standard_input
 from pubmedbert.infer.masks.show import show, show_jointly
 from pubmedbert.progress import Advance, progress, say

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from pubmedbert.errors import InputError
-from pubmedbert.infer.engine import Backend, Engine, Precision, open_engine
+from pubmedbert.infer.engine import Backend, Engine, open_engine
+from pubmedbert.infer.engines.forms import Precision
 from pubmedbert.infer.masks import decode
 from pubmedbert.infer.masks.answers import Answer, ApiFilled, Filling, answer, api_form, filling
 from pubmedbert.infer.masks.decode import ORDERS, Order
