@@ -68,14 +68,31 @@ def main() -> None:
         print(json.dumps(run(**asked | {"shards": given.shards})))
         return
     given.work.mkdir(parents=True, exist_ok=True)
+    given.half = begun(given)
     put("\n".join(page(given)) + "\n", given.out, "budget")
+
+
+def begun(given: argparse.Namespace) -> bool:
+    """Whether this processor is faster in bfloat16, as it was measured when the folder of results was begun.
+
+    What was measured for other minutes or at another scale is none of these results: such a folder is refused.
+    """
+    path = given.work / "begun.json"
+    asked = {"minutes": given.minutes, "quick": given.quick}
+    if not path.exists():
+        path.write_text(json.dumps(asked | {"half": in_bf16("auto", "cpu")}), encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    half = bool(found.pop("half"))
+    if found != asked:
+        sys.exit(f"{given.work} was begun with {found}, this is {asked}: choose another --work")
+    return half
 
 
 def page(given: argparse.Namespace) -> Iterator[str]:
     """Run everything; yield the lines of its part of the page."""
     size, rows, length = ("tiny", 16, 32) if given.quick else ("mini", 1024, 128)
     short = given.minutes / FASTER
-    half = in_bf16("auto", "cpu")
+    half = given.half
     tried = dict(list(settings(half).items())[: 2 if given.quick else given.settings])
     common = {"size": size, "length": length, "rows": rows, "minutes": given.minutes}
     tuned = {name: loop(given, f"loop {name}", common | {"settings": one}) for name, one in tried.items()}

@@ -44,7 +44,7 @@ def test_blurb_runs_what_is_there_and_says_what_is_missing(report: Path) -> None
     text = json.dumps(written)
     assert "EBM-PICO/dev.tsv, test.tsv, train.tsv" in text
     page = (report / "report.md").read_text()
-    assert "no BLURB score" in page or "BLURB score" in page
+    assert "There is no BLURB score, for 10 of its 13 data sets" in page
     assert "conlleval" in page
     assert (report / "report.html").read_text().count("<svg") >= 3
     assert (report / "submission.zip").exists()
@@ -212,10 +212,63 @@ def test_a_style_is_for_data_with_offsets(
     said = refused(
         "finetune", "--model", tiny, "--dataset", own / "relation.toml", "--out", tmp_path / "a", *QUICK, *style
     )
-    assert "no style can be set" in said
-    gad = ["--dataset", "gad", "--data", str(blurb_data), "--out", str(tmp_path / "b")]
-    main(["finetune", "--model", str(tiny), *gad, *QUICK, *style])
-    assert json.loads((tmp_path / "b" / "result.json").read_text())["recipe"]["style"] == "dummies"
+    assert "comes without the places of what is related" in said
+    gad = ["--model", str(tiny), "--data", str(blurb_data)]
+    said = refused("finetune", *gad, "--dataset", "gad", "--out", tmp_path / "b", *QUICK, *style)
+    assert "style = markers goes with chemprot and ddi only: gad" in said
+    main(["blurb", *gad, "--datasets", "gad", "--out", str(tmp_path / "c"), *QUICK, *style])
+    assert json.loads((tmp_path / "c" / "gad" / "result.json").read_text())["recipe"]["style"] == "dummies"
+
+
+def test_a_folder_that_is_no_run_is_refused_before_anything_is_trained(
+    report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    shutil.copytree(report / "gad", tmp_path / "out" / "gad-old")
+    said = refused("blurb", "--model", tiny, "--data", blurb_data, "--out", tmp_path / "out", *QUICK)
+    assert "so its folder must have that name" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["gad-old"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "file", "old", "new", "sentence"),
+    [
+        ("gad", "seed-0/seed.json", '"seed": 0', '"other": 0', 'is damaged ("seed" is None): delete'),
+        ("gad", "seed-0/seed.json", '"collapsed"', '"dev": "x", "collapsed"', "is damaged (\"dev\" is 'x')"),
+        ("gad", "seed-1/test.jsonl", '"prediction": "', '"prediction": "x', "line 1: "),
+        ("biosses", "seed-1/test.jsonl", '"prediction": ', '"prediction": "x", "a": ', 'line 1: "x" is no answer to'),
+        (
+            "ncbi-disease",
+            "seed-0/test.jsonl",
+            '"prediction": [',
+            '"prediction": ["O", ',
+            "is no answer to ncbi-disease",
+        ),
+    ],
+)
+def test_damaged_files_of_a_seed_are_one_sentence(
+    dataset: str,
+    file: str,
+    old: str,
+    new: str,
+    sentence: str,
+    report: Path,
+    blurb_data: Path,
+    tiny: Path,
+    tmp_path: Path,
+    refused: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = shutil.copytree(report / dataset, tmp_path / dataset)
+    text = (run / file).read_text()
+    assert old in text
+    (run / file).write_text(text.replace(old, new, 1))
+    before = (run / "result.json").read_bytes()
+    given = ["--model", str(tiny), "--dataset", dataset, "--data", str(blurb_data), "--out", str(run), "--keep", "best"]
+    with pytest.raises(SystemExit, match="2"):
+        main(["finetune", *given, *QUICK])
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+    assert (run / "result.json").read_bytes() == before
+    assert sentence in refused("compare", run, report / dataset, "--data", blurb_data)
 
 
 def test_a_second_text_needs_a_model_that_reads_two(own: Path, tmp_path: Path, refused: Callable[..., str]) -> None:

@@ -125,15 +125,27 @@ def test_dev_from_train(tmp_path: Path) -> None:
     assert 15 <= len(dev) <= 45
     assert "a tenth of a.x" in data.notes[0]
     assert texts(many(tmp_path, order=-1).read("dev")) == dev  # whatever the order
+    assert not any("lack" in note for note in data.notes)
     with pytest.raises(InputError, match=r"mine\.toml names no test file"):
         data.read("test")
 
 
+def test_labels_that_only_the_tenth_has_are_named(tmp_path: Path) -> None:
+    toml = 'task="classification"\nformat="csv"\ntrain="a.x"'
+    names = [f"text {number}" for number in range(60)]
+    first = open_own(make(tmp_path, toml, a_x=table("csv", [{"text": n, "label": n[-1]} for n in names])))
+    dev = texts(first.read("dev"))
+    rows = [{"text": n, "label": "dev only" if n in dev else n[-1]} for n in names]
+    data = open_own(make(tmp_path, toml, a_x=table("csv", rows)))
+    assert data.notes[0] == "dev has labels that the training examples lack: dev only."
+    assert data.labels[-1] == "dev only"
+
+
 def test_too_small_for_dev(tmp_path: Path) -> None:
     rows = [{"text": "a", "label": "x"}, {"text": "a", "label": "y"}]
-    data = open_own(make(tmp_path, 'task="classification"\nformat="csv"\ntrain="a.x"', a_x=table("csv", rows)))
+    toml = make(tmp_path, 'task="classification"\nformat="csv"\ntrain="a.x"', a_x=table("csv", rows))
     with pytest.raises(InputError, match="too small to take a tenth as dev"):
-        (data.read("dev"), data.read("train"))
+        open_own(toml)
 
 
 def test_labels_that_train_lacks_stay_in_the_gold(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from pubmedbert.finetune import loop, search
 from pubmedbert.finetune.dataset import Example, Split, hidden
 from pubmedbert.finetune.loop import Fitted, Setup
 from pubmedbert.finetune.own_data import open_own
+from pubmedbert.finetune.predictions import read_predictions
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.run import finetune
-from pubmedbert.finetune.score import read_predictions
 from pubmedbert.finetune.seeds import Job
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.model import precision
@@ -166,6 +166,19 @@ def test_what_an_earlier_call_did_not_keep_is_trained_again(
     assert content(tmp_path / "run") == content(finished)
     finetune(job(own, tiny, keep="none"), tmp_path / "run")
     assert models() == []
+
+
+def test_the_result_is_of_the_models_that_lie_there(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finetune(job(own, tiny, keep="none"), tmp_path / "run")
+    fit = loop.fit
+    monkeypatch.setattr(loop, "fit", lambda ready, seed, *rest: fit(ready, seed + 7, *rest))  # as another machine would
+    result = finetune(job(own, tiny, keep="best"), tmp_path / "run")
+    for entry in result["seeds"]:
+        note = json.loads((tmp_path / "run" / f"seed-{entry['seed']}" / "seed.json").read_text())
+        assert entry["seconds"] == note["seconds"]
+        assert entry["dev"] == note["dev"]
 
 
 def test_types_that_only_the_test_split_has_are_named(own: Path, tiny: Path, tmp_path: Path) -> None:
@@ -325,6 +338,16 @@ def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
         finetune(asked, tmp_path / "run")
     with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
         finetune(replace(asked, search=5), tmp_path / "other")
+
+
+def test_a_search_of_other_settings_is_not_taken_over(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3]})
+    asked = job(own, tiny, seeds=1, search=2, fixed=("epochs",))
+    finetune(asked, tmp_path / "run")
+    with pytest.raises(InputError, match="left to the user"):
+        finetune(replace(asked, fixed=("epochs", "lr")), tmp_path / "run")
 
 
 def test_a_setting_that_collapses_is_not_chosen(

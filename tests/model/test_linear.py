@@ -11,7 +11,11 @@ from pubmedbert.model.linear import Linear, linear
 
 @pytest.mark.parametrize(("rows", "inner", "outer"), [(1, 3, 2), (7, 32, 96), (130, 64, 5), (0, 4, 3)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_gradients_are_those_of_torch(rows: int, inner: int, outer: int, bias: bool) -> None:
+@pytest.mark.parametrize("mkl", [True, False])
+def test_values_and_gradients_are_those_of_torch(
+    rows: int, inner: int, outer: int, bias: bool, mkl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pubmedbert.model.linear._INPUT_BY_MKL", mkl)
     torch.manual_seed(0)
     found = []
     x, weight, offset = torch.randn(rows, inner), torch.randn(outer, inner), torch.randn(outer) if bias else None

@@ -13,7 +13,6 @@ import torch
 from benchmarks.budget import reached, settings
 from benchmarks.run_mlm import batches, grouped
 
-from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.feed import feed
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.read import open_shards
@@ -28,7 +27,7 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     command += ["--minutes", "0.1", "--quick", "--whole", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    (name, *_) = settings(in_bf16("auto", "cpu"))
+    (name, *_) = settings(json.loads((work / "begun.json").read_text())["half"])
     assert f"| {name} | " in text
     for part in ("| mini | ", "| mini-fast | ", "1/6 of the loop's time", "In all of the loop's time"):
         assert part in text, part
@@ -40,6 +39,9 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     again = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert "after" not in again.stderr
     assert page.read_text() == text
+    other = subprocess.run([*command, "--minutes", "0.2"], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert other.returncode == 1
+    assert "choose another --work" in other.stderr
 
 
 def test_a_bar_is_reached_where_the_loss_stays_below_it() -> None:

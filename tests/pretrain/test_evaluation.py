@@ -157,9 +157,41 @@ def test_the_command_evaluates_a_run_and_its_report_shows_it(
     assert kept["checkpoint"] == "step-3"
     assert kept["eval_loss"] == found["eval_loss"]
     main(["report", str(run), "--out", str(tmp_path / "page.html")])
-    assert "Masked accuracy" in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "Masked accuracy" in page
+    assert "by <code>pubmedbert evaluate</code>, of step-3." in page.replace("By", "by")
+    again = shutil.copytree(run, tmp_path / "again")
+    for folder in (run, again):  # the same run twice, the second under other masks
+        rows = ["--rows", "2048" if folder == run else "16"]
+        main(["evaluate", "--model", str(folder), "--shards", str(shards), "--length", "32", *rows])
+    main(["report", str(run), str(again), "--out", str(tmp_path / "page.html")])
+    assert "run: step-3, again: step-3" in (tmp_path / "page.html").read_text()
+    assert "these bars do not compare" in (tmp_path / "page.html").read_text()
     capsys.readouterr()
     main(tokens)
     out = capsys.readouterr().out
     assert "words by number of pieces" in out
     assert "pseudo-perplexity" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "pseudo", "sentence"),
+    [
+        (0, None, 0, "--rows must be a whole number from 1, not 0"),
+        (8, 3, 0, "--length must be from 4 to 64, the longest row that the model reads, not 3"),
+        (8, 65, 0, "--length must be from 4 to 64, the longest row that the model reads, not 65"),
+        (8, None, -2, "--pseudo must be a whole number from 0, not -2"),
+    ],
+)
+def test_numbers_out_of_range_are_named_as_they_were_given(
+    rows: int, length: int | None, pseudo: int, sentence: str, shards: Path, model: Bert, tmp_path: Path
+) -> None:
+    hf.save(model, tmp_path)
+    shutil.copytree(shards / "tokenizer", tmp_path, dirs_exist_ok=True)
+    with pytest.raises(InputError, match=f"^{sentence}$"):
+        evaluate.evaluate_model(str(tmp_path), shards, rows, length, pseudo)
+
+
+def test_short_models_are_evaluated_at_their_own_length(shards: Path, model: Bert) -> None:
+    assert evaluate.heldout_recipe(8, None, 64).length == 64
+    assert evaluate.heldout_recipe(8, None, 512).length == 128

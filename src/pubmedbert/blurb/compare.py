@@ -11,8 +11,9 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
 from pubmedbert.finetune import bootstrap
 from pubmedbert.finetune.data import gold as gold_of
-from pubmedbert.finetune.dataset import Dataset, Example, fingerprint, hidden
-from pubmedbert.finetune.score import NOTE, RESULT, read_predictions
+from pubmedbert.finetune.dataset import Dataset, Example
+from pubmedbert.finetune.predictions import read_answers
+from pubmedbert.finetune.score import RESULT
 from pubmedbert.finetune.stability import Answer
 
 
@@ -61,7 +62,9 @@ def compare_runs(first: Path, second: Path, folder: Path | None, own: str = "", 
 
 def _result(run: Path) -> dict[str, Any]:
     result = read_json(run / RESULT)
-    if not {"dataset", "title", "seeds", "metric", "recipe"} <= result.keys():
+    seeds, texts = result.get("seeds"), [result.get(key) for key in ("dataset", "title", "metric")]
+    sound = all(isinstance(text, str) for text in texts) and isinstance(result.get("recipe"), dict)
+    if not sound or not isinstance(seeds, list) or not seeds:
         raise InputError(f"{run / RESULT} is no result of a fine-tuning run")
     return result
 
@@ -75,12 +78,5 @@ def _read(
         was = f"{result['dataset']} with {result['metric']}"
         raise InputError(f"{run} is a run on {was}, not on {dataset.name} with {dataset.metric}")
     gold = dataset.read("test")
-    ids, texts = [example.id for example in gold], fingerprint(hidden(gold))
-    answers = []
-    for entry in result["seeds"]:
-        seed = run / f"seed-{entry['seed']}"
-        found = read_predictions(seed / "test.jsonl")
-        if [name for name, _ in found] != ids or read_json(seed / NOTE).get("test_texts") != texts:
-            raise InputError(f"{run} was predicted for other texts than the test split of {dataset.name} has now")
-        answers.append([answer for _, answer in found])
-    return dataset, gold, answers
+    seeds = range(len(result["seeds"]))
+    return dataset, gold, [read_answers(run / f"seed-{seed}", dataset, gold) for seed in seeds]

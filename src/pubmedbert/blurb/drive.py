@@ -13,7 +13,7 @@ from pubmedbert.blurb.report import write_report
 from pubmedbert.blurb.results import check_model
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.own_data import open_own
-from pubmedbert.finetune.recipe import Recipe, chosen, load_recipe, size_of
+from pubmedbert.finetune.recipe import chosen, load_recipe, size_of
 from pubmedbert.finetune.run import KEEP, cores, finetune, weights
 from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.checkpoint import read_config
@@ -97,7 +97,11 @@ def finetune_one(
     task = opener(dataset, folder)().task
     settings = load_recipe(options.recipe, task, size_of(config.layers, model, values.get("model_type")), options.given)
     side_by_side = min(options.workers or cores(), seeds)
-    settings = _styled(settings, dataset)
+    if settings.style != "dummies" and dataset not in registry.WITH_OFFSETS:
+        raise InputError(
+            f"style = {settings.style} goes with {' and '.join(registry.WITH_OFFSETS)} only: {dataset} comes without "
+            "the places of what is related, and is shown as it is"
+        )
     job = Job(
         open=opener(dataset, folder, settings.style),
         model=found,
@@ -112,15 +116,6 @@ def finetune_one(
         fixed=chosen(options.recipe, options.given),
     )
     return finetune(job, out)
-
-
-def _styled(recipe: Recipe, dataset: str) -> Recipe:
-    """The recipe with the only style that a data set has, where it comes without the offsets of what is related."""
-    if recipe.style == "dummies" or dataset in registry.WITH_OFFSETS:
-        return recipe
-    if dataset not in registry.NAMES:
-        raise InputError(f"style = {recipe.style}: a data set of one's own is shown as it is, so no style can be set")
-    return replace(recipe, style="dummies")
 
 
 def has_test(dataset: str) -> bool:
@@ -161,7 +156,7 @@ def run_blurb(
     while waiting:
         name = waiting.pop(0)
         try:
-            say(summary(finetune_one(model, name, folder, out / name, options)))
+            say(summary(finetune_one(model, name, folder, out / name, _suited(options, name))))
         except InputError as error:  # the others may do well
             say(f"{name}: {error}")
             failed[name] = str(error)
@@ -172,6 +167,13 @@ def run_blurb(
         told = missing | dict.fromkeys(waiting, "not run yet")
         write_report(out, told, failed, team=team or "TEAM", model=model)
     return failed
+
+
+def _suited(options: Options, dataset: str) -> Options:
+    """The options with the only style that a data set has, where it comes without the places of what is related."""
+    if dataset in registry.WITH_OFFSETS:
+        return options
+    return replace(options, given=[*options.given, "style=dummies"])
 
 
 def summary(result: dict[str, Any]) -> str:

@@ -154,20 +154,22 @@ def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str
 
 
 def check_model(folder: Path, weights: str) -> None:
-    """Refuse a report's folder that holds results of another model than is to be run; damaged ones are passed over.
+    """Refuse a report's folder that holds results of another model than is to be run, or foreign ones.
 
     Args:
         folder: of the report.
         weights: a hash of those of the model.
 
     Raises:
-        InputError: it does.
+        InputError: it does, or a result that no run of a BLURB data set will write anew can't be read.
     """
     for path in sorted(folder.glob("*/result.json")):
         try:
             result = _read(path)
-        except InputError:  # it is written anew when its data set has run
-            continue
+        except InputError:
+            if path.parent.name in NAMES:  # it is written anew when its data set has run
+                continue
+            raise
         if result.weights and result.weights != weights:
             raise InputError(
                 f"{path} is of other weights ({result.model}); a report is of one model: choose another --out"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pubmedbert.blurb.results import Result, Summary
 from pubmedbert.files import atomic_file
-from pubmedbert.finetune.score import read_predictions
+from pubmedbert.finetune.predictions import read_predictions
 
 _README = """BLURB submission
 

@@ -100,9 +100,10 @@ def open_own(path: Path) -> Dataset:
             raise InputError(f"{own.files['train']} has {len(labels)} different labels: {least} or more are wanted")
         if own.negative is not None and own.negative not in labels:
             raise InputError(f"{path}: the negative class {own.negative!r} is none of the labels: {', '.join(labels)}")
-        strange = () if own.train_only else sorted(set(_collected(own, "dev")) - set(labels))
+        strange = sorted(set(_collected(own, "dev")) - set(labels))
         if strange:
-            notes.append(f"{own.files['dev'].name} has labels that the training examples lack: {', '.join(strange)}.")
+            where = "dev" if own.train_only else own.files["dev"].name
+            notes.append(f"{where} has labels that the training examples lack: {', '.join(strange)}.")
             labels = (*labels, *strange)
     if own.train_only:
         notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none.")
@@ -118,8 +119,8 @@ def open_own(path: Path) -> Dataset:
 
 
 def _collected(own: _Own, split: Split) -> tuple[str, ...]:
-    """The labels that occur in a file, in order."""
-    return tuple(sorted({label for example in own.read(own.files[split]) for label in labels_of(example, own.task)}))
+    """The labels that occur in a split, in order."""
+    return tuple(sorted({label for example in _split(own, split) for label in labels_of(example, own.task)}))
 
 
 def _split(own: _Own, split: Split) -> Sequence[Example]:

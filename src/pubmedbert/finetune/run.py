@@ -14,7 +14,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import locked, read_json, sha256, write_json
 from pubmedbert.finetune import loop
 from pubmedbert.finetune.dataset import Dataset, fingerprint
-from pubmedbert.finetune.score import NOTE, RESULT, score_run
+from pubmedbert.finetune.predictions import NOTE, TEST
+from pubmedbert.finetune.score import RESULT, score_run
 from pubmedbert.finetune.search import search
 from pubmedbert.finetune.seeds import MODEL, Job
 from pubmedbert.finetune.workers import each_seed
@@ -58,13 +59,14 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
         best = max(result["seeds"], key=lambda entry: (not entry["collapsed"], entry["dev"]))["seed"]
         if job.keep == "best" and not (folder / f"seed-{best}" / MODEL).exists():
             each_seed(job, [best], folder)  # an earlier call kept less
+            result = score_run(folder, dataset, job.seeds, test=job.test, about=about)  # of what lies there now
         _drop_models(job, best, folder)
         return result
 
 
 def _done(job: Job, seed: Path) -> bool:
     """Whether nothing is left to do for a seed."""
-    scored = (seed / NOTE).exists() and (not job.test or (seed / "test.jsonl").exists())
+    scored = (seed / NOTE).exists() and (not job.test or (seed / TEST).exists())
     return scored and (job.keep != "all" or (seed / MODEL).exists())
 
 
@@ -88,6 +90,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         "recipe": asdict(job.recipe),
         "search": job.search,
     }
+    if job.search:
+        settings["left to the user"] = sorted(job.fixed)
     machine = {"threads": job.threads, "torch": torch.__version__}
     path = folder / SETTINGS
     names = {entry.name for entry in folder.iterdir()}
@@ -98,8 +102,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         write_json(path, settings | machine | measured)
         return settings | measured
     before = read_json(path)
-    for key in settings.keys() - {"model"}:
-        if before.get(key) != settings[key]:
+    for key in settings:
+        if key != "model" and before.get(key) != settings[key]:
             raise InputError(
                 f"{folder} was made with {_difference(key, before.get(key), settings[key])}; "
                 "choose another --out or the old value"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pubmedbert.errors import InputError
-from pubmedbert.files import read_json, write_json
+from pubmedbert.files import write_json
 from pubmedbert.finetune import data, metrics
-from pubmedbert.finetune.dataset import Dataset, Example, Split, fingerprint, hidden, labels_of
-from pubmedbert.finetune.stability import Answer
+from pubmedbert.finetune.dataset import Dataset, Example, Split, labels_of
+from pubmedbert.finetune.predictions import OF_A_SEED, read_answers, read_note
 
 RESULT = "result.json"
-NOTE = "seed.json"
-_OF_A_SEED = ("seed", "dev", "best_epoch", "restarts", "collapsed", "seconds")
 
 
 def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: dict[str, Any]) -> dict[str, Any]:
@@ -35,8 +31,8 @@ def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: 
     Raises:
         InputError: predictions are missing, damaged, or of other examples.
     """
-    notes: list[dict[str, Any]] = [read_json(folder / f"seed-{seed}" / NOTE) for seed in range(seeds)]
-    entries: list[dict[str, Any]] = [{key: note[key] for key in _OF_A_SEED} for note in notes]
+    notes = [read_note(folder / f"seed-{seed}") for seed in range(seeds)]
+    entries: list[dict[str, Any]] = [{key: note[key] for key in OF_A_SEED} for note in notes]
     splits: list[Split] = ["train", "dev", "test"] if test else ["train", "dev"]
     read = {split: dataset.read(split) for split in splits}
     strange = [remark for split, examples in read.items() if (remark := dataset.remark(split, examples))]
@@ -44,9 +40,8 @@ def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: 
     if test:
         gold = read["test"]
         remarks += _unlearned(gold, dataset)
-        for entry, note in zip(entries, notes, strict=True):
-            path = folder / f"seed-{entry['seed']}" / "test.jsonl"
-            entry |= _scored(path, dataset, gold, note.get("test_texts"))
+        for seed, entry in enumerate(entries):
+            entry |= _scored(folder / f"seed-{seed}", dataset, gold)
     metric = metrics.of(dataset.metric)
     result: dict[str, Any] = {
         "dataset": dataset.name,
@@ -67,14 +62,9 @@ def score_run(folder: Path, dataset: Dataset, seeds: int, *, test: bool, about: 
     return result
 
 
-def _scored(path: Path, dataset: Dataset, gold: Sequence[Example], texts: object) -> dict[str, Any]:
+def _scored(folder: Path, dataset: Dataset, gold: Sequence[Example]) -> dict[str, Any]:
     """The test score of a seed, and what it is made of."""
-    found = read_predictions(path)
-    if [name for name, _ in found] != [example.id for example in gold] or texts != fingerprint(hidden(gold)):
-        raise InputError(
-            f"{path} was predicted for other texts than the test split of {dataset.name} has now; choose another --out"
-        )
-    truth, answers = [data.gold(example) for example in gold], [answer for _, answer in found]
+    truth, answers = [data.gold(example) for example in gold], read_answers(folder, dataset, gold)
     how: dict[str, Any] = {"labels": dataset.labels, "negative": dataset.negative}
     return {
         "test": metrics.score(dataset.metric, truth, answers, **how),
@@ -87,27 +77,6 @@ def _unlearned(gold: Sequence[Example], dataset: Dataset) -> list[str]:
     held = {label for example in gold for label in labels_of(example, dataset.task)}
     strange = sorted(held - set(dataset.labels))
     return [f"The test split has labels that the other splits lack: {', '.join(strange)}."] if strange else []
-
-
-def read_predictions(path: Path) -> list[tuple[str, Answer]]:
-    """Ids and answers of a `dev.jsonl` or `test.jsonl`.
-
-    Raises:
-        InputError: the file is missing or damaged.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    found: list[tuple[str, Answer]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line)
-            name, answer = record["id"], record["prediction"]
-        except (ValueError, RecursionError, TypeError, KeyError) as error:
-            raise InputError(f'{path}, line {number}: a JSON object with "id" and "prediction" is wanted') from error
-        found.append((name, tuple(answer) if isinstance(answer, list) else answer))
-    return found
 
 
 def _summary(scores: list[float]) -> dict[str, float | None]:

@@ -16,8 +16,8 @@ from pubmedbert.files import atomic_folder, read_json, write_json, write_text
 from pubmedbert.finetune import loop
 from pubmedbert.finetune.data import Encoded
 from pubmedbert.finetune.dataset import Dataset, Example, Tagged, fingerprint, has_pairs
+from pubmedbert.finetune.predictions import NOTE, TEST
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.score import NOTE
 from pubmedbert.finetune.stability import Answer
 from pubmedbert.infer.labels.words import way
 from pubmedbert.model.tuned import Tuned
@@ -86,7 +86,7 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
 def _predict_test(ready: loop.Setup, model: Tuned, test: tuple[list[Example], Encoded], folder: Path) -> None:
     examples, encoded = test
     answers = loop.predict(model, encoded, ready)
-    write_text(folder / "test.jsonl", _lines([example.id for example in examples], answers))
+    write_text(folder / TEST, _lines([example.id for example in examples], answers))
 
 
 def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_WIDE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+_INPUT_BY_MKL = torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -42,7 +42,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def of_input(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the input, `[N, I]`, from that of the output, `[N, O]`, and the weight, `[O, I]`."""
-    return product(gradient, weight.t(), None) if _WIDE else gradient @ weight
+    return gradient @ weight if _INPUT_BY_MKL else product(gradient, weight.t(), None)
 
 
 def of_weight(gradient: Tensor, x: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     if foreign:
         raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
     write_text(folder / runs.CONFIG, text)
+    (folder / runs.EVALUATION).unlink(missing_ok=True)  # of a run that is no more
     with atomic_folder(folder / "tokenizer") as tokenizer:
         shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
     return bf16

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from pubmedbert.errors import InputError
+
 
 def pretrain(
     *,
@@ -49,7 +51,7 @@ def evaluate(
     model: str = "bundled",
     shards: Path,
     rows: int = 2048,
-    length: int = 128,
+    length: int | None = None,
     pseudo: int = 0,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -67,9 +69,10 @@ def evaluate(
     rows
         Held-out rows to evaluate.
     length
-        Longest row in word pieces.
+        Longest row in word pieces; 128 or, if that is less, all that the model reads, unless given.
     pseudo
         Held-out sentences whose pseudo-perplexity is measured, too: each costs a forward pass for each of its pieces.
+        Not of an ELECTRA, whose discriminator predicts no words.
     json
         Print JSON instead of tables for people.
     """
@@ -84,6 +87,8 @@ def evaluate(
     if read_config(find(model)[0]).get("architectures") == [DISCRIMINATOR]:
         from pubmedbert.pretrain.detection import evaluate_electra
 
+        if pseudo:
+            raise InputError("--pseudo is of masked language models: a discriminator predicts no words")
         detection, masks = evaluate_electra(model, shards, rows, length)
         if json:
             print(dumps(asdict(detection) | {"masks": masks}))

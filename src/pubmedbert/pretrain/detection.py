@@ -14,9 +14,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.model import electra_hf
 from pubmedbert.model.electra import Electra
 from pubmedbert.pretrain.electra import entropy, run
-from pubmedbert.pretrain.evaluate import check_vocabulary, find
+from pubmedbert.pretrain.evaluate import check_vocabulary, find, heldout_recipe
 from pubmedbert.pretrain.feed import feed, fingerprint
-from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
 
@@ -60,28 +59,28 @@ def detect(model: Electra, packs: Sequence[Pack]) -> Detection:
     return judge(scores, replaced)
 
 
-def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int) -> tuple[Detection, str]:
+def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int | None = None) -> tuple[Detection, str]:
     """Judge a discriminator on the held-out documents of shards.
 
     Args:
         name: a run, or a model folder that holds the generator, too.
         shards_folder: what `pubmedbert shards` wrote.
         rows: held-out rows.
-        length: longest row in word pieces.
+        length: longest row in word pieces; 128 or, if that is less, all that the model reads, unless given.
 
     Returns:
         The figures, and the hash of the masks: only figures of equal hashes and equal generators compare.
 
     Raises:
-        InputError: the model's vocabulary is not the shards', or nothing of the held-out rows is masked.
+        InputError: a number is out of its range, the model's vocabulary is not the shards', or nothing of the held-out
+            rows is masked.
         ModelError: one of the two models can't be loaded.
     """
     shards = open_shards(shards_folder)
     folder, tokenizer, _ = find(name)
     check_vocabulary(tokenizer, shards)
     model = electra_hf.load_both(folder)
-    positions = model.config.max_positions
-    recipe = Recipe(objective="electra", length=length, evaluate_rows=rows, max_positions=positions)
+    recipe = heldout_recipe(rows, length, model.config.max_positions, "electra")
     packs = feed(shards, "heldout", recipe).frozen()
     if not any(len(pack.where) for pack in packs):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")

@@ -39,7 +39,7 @@ class Evaluation:
     """Pseudo-perplexity of held-out sentences, where it was asked for."""
 
 
-def evaluate_model(name: str, shards_folder: Path, rows: int, length: int, pseudo: int = 0) -> Evaluation:
+def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None = None, pseudo: int = 0) -> Evaluation:
     """Evaluate a model on the held-out documents of shards.
 
     Args:
@@ -47,25 +47,27 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int, pseud
             found of a run is kept in its evaluation.json, for its report.
         shards_folder: what `pubmedbert shards` wrote.
         rows: held-out rows.
-        length: longest row in word pieces.
+        length: longest row in word pieces; 128 or, if that is less, all that the model reads, unless given.
         pseudo: held-out sentences whose pseudo-perplexity is measured.
 
     Raises:
-        InputError: the model's vocabulary is not the shards', or nothing of the held-out rows is masked.
+        InputError: a number is out of its range, the model's vocabulary is not the shards', or nothing of the held-out
+            rows is masked.
         ModelError: the model can't be loaded or has no masked-language-model head.
     """
+    if pseudo < 0:
+        raise InputError(f"--pseudo must be a whole number from 0, not {pseudo}")
     shards = open_shards(shards_folder)
     folder, tokenizer, run = find(name)
     check_vocabulary(tokenizer, shards)
     model = hf.load(folder, need_vocabulary=True)
-    recipe = Recipe(length=length, evaluate_rows=rows, max_positions=model.config.max_positions)
-    heldout = feed(shards, "heldout", recipe)
+    heldout = feed(shards, "heldout", heldout_recipe(rows, length, model.config.max_positions))
     packs = heldout.frozen()
     places = look(model, packs, heldout.special.continuation)
     if not len(places.labels):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
     found = None
-    if pseudo > 0:
+    if pseudo:
         sentences = frozen_sentences(heldout.split, pseudo, model.config.max_positions - 2, heldout.special)
         found = pseudo_perplexity(model, sentences, heldout.special)
     result = Evaluation(
@@ -80,6 +82,26 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int, pseud
     if run is not None:
         write_json(run / runs.EVALUATION, {"checkpoint": folder.name} | asdict(result))
     return result
+
+
+def heldout_recipe(rows: int, length: int | None, positions: int, objective: str = "mlm") -> Recipe:
+    """What decides held-out rows and their masks.
+
+    Args:
+        rows: how many.
+        length: longest row in word pieces; None for 128, or fewer where the model reads fewer.
+        positions: what the model reads.
+        objective: of its training.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+    length = min(128, positions) if length is None else length
+    if rows < 1:
+        raise InputError(f"--rows must be a whole number from 1, not {rows}")
+    if not 4 <= length <= positions:
+        raise InputError(f"--length must be from 4 to {positions}, the longest row that the model reads, not {length}")
+    return Recipe(objective=objective, length=length, evaluate_rows=rows, max_positions=positions)
 
 
 def check_vocabulary(tokenizer: Path, shards: Shards) -> None:

@@ -110,4 +110,16 @@ def breakdown(records: Sequence[Record]) -> str:
                 groups.setdefault(str(part["name"]), []).append((run, float(part["accuracy"]), text))
         if groups:
             cards.append(_card(title, bars.bars(title, groups)))
-    return f'<h2>Masked accuracy</h2><div class="cards">{"".join(cards)}</div>' if cards else ""
+    if not cards:
+        return ""
+    return f'<h2>Masked accuracy</h2>{_measured(records)}<div class="cards">{"".join(cards)}</div>'
+
+
+def _measured(records: Sequence[Record]) -> str:
+    """Of which checkpoints the bars are, and whether they compare."""
+    shown = [record for record in records if record.breakdown]
+    named = (f"{record.name}: {record.broken_down}" if len(records) > 1 else record.broken_down for record in shown)
+    text = f'<p class="soft">By <code>pubmedbert evaluate</code>, of {escape(", ".join(named))}.</p>'
+    if len({record.breakdown_masks for record in shown}) > 1:
+        text += "<p><b>The runs were evaluated on different rows or masks: these bars do not compare.</b></p>"
+    return text

@@ -26,6 +26,10 @@ class Record:
     """Steps skipped for a gradient that was not finite or far too large."""
     breakdown: dict[str, list[dict[str, Any]]]
     """Accuracy by word frequency and word length, where `pubmedbert evaluate` was run on it."""
+    broken_down: str = ""
+    """The checkpoint that this is of."""
+    breakdown_masks: str = ""
+    """The hash of rows and masks that this was measured under."""
 
     @property
     def unigram(self) -> float:
@@ -42,12 +46,15 @@ def read(folder: Path, name: str = "") -> Record:
     lines = runs.metrics(folder)
     settings = {key: value for key, value in runs.config(folder).items() if not isinstance(value, dict)}
     path = folder / runs.EVALUATION
-    found = read_json(path).get("breakdown", {}) if path.is_file() else {}
+    found = read_json(path) if path.is_file() else {}
+    parts = found.get("breakdown")
     return Record(
         name or folder.resolve().name,
         settings,
         [line for line in lines if "loss" in line],
         [line for line in lines if "eval_loss" in line],
         sum("skipped" in line for line in lines),
-        found if isinstance(found, dict) else {},
+        parts if isinstance(parts, dict) else {},
+        str(found.get("checkpoint", "")),
+        str(found.get("masks", "")),
     )
