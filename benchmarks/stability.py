@@ -22,10 +22,11 @@ import numpy as np
 from scipy import stats
 
 from pubmedbert.blurb.datasets import open_dataset
+from pubmedbert.cores import cores
 from pubmedbert.finetune import bootstrap
 from pubmedbert.finetune.dataset import Dataset, Example, Labelled, Split
 from pubmedbert.finetune.recipe import load_recipe
-from pubmedbert.finetune.run import cores, finetune
+from pubmedbert.finetune.run import finetune
 from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.locate import locate
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_file, atomic_folder, read_json, sha256, write_json, write_text
+from pubmedbert.files import atomic_file, atomic_folder, locked, read_json, sha256, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -108,3 +108,17 @@ def test_json_errors_name_the_file(tmp_path: Path) -> None:
     assert read_json(path) == {"µ": 1}
     with pytest.raises(InputError, match="cannot read"):
         sha256(tmp_path / "nothing")
+
+
+def test_a_folder_made_for_bad_input_goes_with_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="bad"), locked(tmp_path / "a" / "b", busy="busy"):
+        raise InputError("bad")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="bad"), locked(tmp_path / "a" / "b", busy="busy"):
+        (tmp_path / "a" / "c").touch()
+        raise InputError("bad")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["c"]
+    with pytest.raises(InputError, match="bad"), locked(tmp_path / "a", busy="busy"):
+        (tmp_path / "a" / "c").unlink()
+        raise InputError("bad")
+    assert (tmp_path / "a").is_dir(), "it was there before"

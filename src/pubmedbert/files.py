@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pubmedbert.errors import InputError
@@ -87,8 +87,10 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
         The descriptor of what is held.
 
     Raises:
-        InputError: `busy`, where another process holds the folder, or it can't be made.
+        InputError: `busy`, where another process holds the folder, or it can't be made. Where bad input ends what is
+            done in a folder that was made for it, and left nothing there, the folder goes, too.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     with _disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
@@ -99,8 +101,19 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
         raise InputError(busy) from error
     try:
         yield descriptor
+    except InputError:
+        if busy:  # nobody waits for the folder
+            _unmake(made)
+        raise
     finally:
         os.close(descriptor)
+
+
+def _unmake(folders: Iterable[Path]) -> None:
+    """Remove the innermost of nested folders that are empty."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def sweep(folder: Path) -> None:

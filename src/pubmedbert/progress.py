@@ -56,9 +56,14 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
             shown = note or shown
             gained = bar.tasks[0].completed + amount - done
             rate = gained / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=amount, rate=f"{rate:,.1f}/s", note=shown)
+            bar.update(task, advance=amount, rate=_speed(rate), note=shown)
 
         yield advance
+
+
+def _speed(rate: float) -> str:
+    """A rate; a slow one in minutes."""
+    return f"{rate:,.1f}/s" if rate >= 1 or not rate else f"{60 * rate:,.1f}/min"
 
 
 @contextmanager
@@ -71,7 +76,7 @@ def _lines(label: str, total: float | None, unit: str, done: float) -> Iterator[
         rate = (count - done) / elapsed
         share = f"{count:,.0f}/{total:,.0f}" if total is not None else f"{count:,.0f}"
         left = f", {max(total - count, 0) / rate:,.0f} s left" if total is not None and rate > 0 else ""
-        say(f"{label}: {share} {unit}, {rate:,.1f}/s{left}{', ' + note if note else ''}")
+        say(f"{label}: {share} {unit}, {_speed(rate)}{left}{', ' + note if note else ''}")
 
     def advance(amount: float = 1, note: str = "") -> None:
         nonlocal count, last

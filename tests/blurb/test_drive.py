@@ -123,6 +123,9 @@ def test_data_that_cannot_be_had_is_refused_with_what_to_fetch(
         "finetune", "--model", tiny, "--dataset", "gad", "--out", tmp_path / "run"
     )
     assert "no BLURB data set 'bc6'" in refused("blurb", "--data", blurb_data, "--out", tmp_path, "--datasets", "bc6")
+    for data, sentence in ((tmp_path / "no", "which is no folder"), (tmp_path, "none of 13 data sets is in")):
+        assert sentence in refused("blurb", "--model", tiny, "--data", data, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_runs_on_different_data_are_not_compared(report: Path, blurb_data: Path, refused: Callable[..., str]) -> None:

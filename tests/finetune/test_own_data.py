@@ -190,6 +190,7 @@ def test_labels_in_lists_are_as_labels_in_cells(tmp_path: Path) -> None:
         ('task = "pairs"\nformat = "csv"\ntrain = 3', "train must be a text"),
         ('task = "pairs"\nformat = "csv"\ntrain = "none.csv"', "none.csv, which does not exist"),
         ('task = "pairs"\nformat = "csv"\ntrain = "a.x"\ntest = "none.csv"', "none.csv, which does not exist"),
+        ('task = "pairs"\nformat = "csv"\ntrain = "."', "which is no file"),
         (
             'task = "pairs"\nformat = "csv"\ntrain = "a.x"\nlables = "x"',
             "'lables' is no key for csv; the keys are dev,",
@@ -217,17 +218,23 @@ def test_bad_descriptions(tmp_path: Path, toml: str, sentence: str) -> None:
     ("task", "text", "sentence"),
     [
         ("classification", "text,label\n", "holds no example"),
-        ("classification", "text,label\na,x\n", "has 1 different labels: 2 or more are wanted"),
+        ("classification", "text,label\na,x\n", "has 1 label: 2 or more are wanted"),
         ("classification", "text,label\na,x\n ,y\n", 'line 3: "text" is empty'),
         ("classification", "text,label\na,x\nb,\n", 'line 3: "label" is empty'),
         ("classification", "text,label\na,x\nb\n", "line 3: 2 columns are wanted"),
-        ("multilabel", "text,label\na,\n", "has 0 different labels: 1 or more are wanted"),
+        ("multilabel", "text,label\na,\n", "has no labels: 1 or more are wanted"),
         ("classification", b"text,label\na,\xff\n", "line 2: byte 3 is not UTF-8"),
     ],
 )
 def test_bad_examples(tmp_path: Path, task: str, text: str | bytes, sentence: str) -> None:
     message = refused(make(tmp_path, f'task = "{task}"\nformat = "csv"\ntrain = "a.x"', a_x=text))
     assert sentence in message
+
+
+def test_fractions_are_no_labels(tmp_path: Path) -> None:
+    row = '{"text": "a", "label": 0.5}\n'
+    message = refused(make(tmp_path, 'task = "classification"\nformat = "jsonl"\ntrain = "a.x"', a_x=row))
+    assert message.endswith('line 1: "label" must be a text, a whole number, true or false, not 0.5')
 
 
 @pytest.mark.parametrize("score", ["high", "nan", "inf", ""])

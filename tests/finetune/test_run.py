@@ -243,6 +243,23 @@ def test_settings_that_failed_do_not_hold_the_folder(own: Path, tiny: Path, tmp_
     assert finetune(job(own, tiny, seeds=1), tmp_path / "run")["recipe"]["freeze"] == 0
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_bad_labels_leave_nothing(own: Path, tiny: Path, tmp_path: Path, split: str) -> None:
+    data = shutil.copytree(own, tmp_path / "own")
+    rows = [json.loads(line) for line in (data / f"{split}.jsonl").read_text().splitlines()]
+    rows[7]["score"] = "much"
+    (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=rf'{split}\.jsonl, line 8: "score"'):
+        finetune(job(data, tiny, "similarity"), tmp_path / "a" / "run")
+    assert not (tmp_path / "a").exists()
+
+
+def test_rows_longer_than_the_model_reads_are_refused(own: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"max_length = 600, but .* reads \d+ word pieces at most"):
+        finetune(job(own, tiny, recipe=replace(FAST, max_length=600)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_with_something_else_is_refused(own: Path, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds notes\.txt and is no fine-tuning run"):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.model import locate as module
+from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.locate import locate
 
@@ -210,6 +211,16 @@ def test_names_that_are_nothing(name: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelError, match="there is no such folder, and hub ids look like"):
         locate(name)
+
+
+def test_runs_are_no_models_and_are_known(tmp_path: Path) -> None:
+    (tmp_path / "pretrained" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(ModelError, match="a run of 'pubmedbert pretrain'; make a model of it with 'pubmedbert export"):
+        read_config(tmp_path / "pretrained")
+    (tmp_path / "tuned" / "seed-0").mkdir(parents=True)
+    (tmp_path / "tuned" / "seed-0" / "config.json").touch()
+    with pytest.raises(ModelError, match=r"a run of 'pubmedbert finetune'; take one of its models, such as .*seed-0"):
+        read_config(tmp_path / "tuned")
 
 
 def test_a_file_is_no_model(tmp_path: Path) -> None:

@@ -49,6 +49,14 @@ def weights(folder: Path, step: int, name: str = "model") -> dict[str, torch.Ten
     return found
 
 
+def test_a_run_of_minutes_takes_steps_instead() -> None:
+    assert load_recipe("small").minutes > 0
+    asked = load_recipe("small", ["steps=20"])
+    assert (asked.steps, asked.minutes) == (20, 0)
+    with pytest.raises(InputError, match="both say how long a run is: give one of them"):
+        load_recipe("mini", ["steps=20", "minutes=2"])
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_builds_and_trains_scaled_down(path: Path, shards: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path.stem)
@@ -121,6 +129,7 @@ def test_a_continual_run_starts_from_the_model_and_keeps_its_shape(shards: Path,
     other = make_shards(tmp_path / "other", documents=40)
     with pytest.raises(InputError, match="was not made with the tokenizer of"):
         pretrain(recipe, other, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
     with pytest.raises(InputError, match="leave it out for electra"):
         pretrain(replace(SMALL, init=str(model), objective="electra"), shards, tmp_path / "fourth")
 

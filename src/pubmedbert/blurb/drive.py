@@ -11,10 +11,11 @@ from typing import Any
 from pubmedbert.blurb import datasets, registry
 from pubmedbert.blurb.report import write_report
 from pubmedbert.blurb.results import check_model
+from pubmedbert.cores import cores
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.recipe import chosen, load_recipe, size_of
-from pubmedbert.finetune.run import KEEP, cores, finetune, weights
+from pubmedbert.finetune.run import KEEP, finetune, weights
 from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import config_from_hf
@@ -145,10 +146,13 @@ def run_blurb(
     chosen = list(names) or list(registry.NAMES)
     if unknown := [name for name in chosen if name not in registry.NAMES]:
         raise InputError(f"no BLURB data set {unknown[0]!r}; there are {', '.join(registry.NAMES)}")
+    if not folder.is_dir():
+        raise InputError(f"--data names {folder}, which is no folder: it must hold the data sets' own")
     missing = {name: why for name in registry.NAMES if (why := datasets.available(name, folder))}
     missing |= {name: "left out by --datasets" for name in registry.NAMES if name not in chosen and name not in missing}
     if not any(name not in missing for name in chosen):
-        raise InputError(next(missing[name] for name in chosen))
+        none = f"none of {len(chosen)} data sets is in {folder}; the first: " if len(chosen) > 1 else ""
+        raise InputError(f"{none}{missing[chosen[0]]}")
     check_model(out, weights(locate(model)))
     failed: dict[str, str] = {}
     waiting = [name for name in registry.NAMES if name not in missing]
@@ -181,7 +185,8 @@ def summary(result: dict[str, Any]) -> str:
     scores = [f"{split} {_mean(result[split])}" for split in ("dev", "test") if split in result]
     collapsed, restarts = (sum(entry[key] for entry in result["seeds"]) for key in ("collapsed", "restarts"))
     fallen = f", {collapsed} collapsed, {restarts} restarts" if collapsed or restarts else ""
-    return f"{result['dataset']}: {result['title']} {', '.join(scores)} ({len(result['seeds'])} seeds{fallen})"
+    count = len(result["seeds"])
+    return f"{result['dataset']}: {result['title']} {', '.join(scores)} ({count} seed{'s' * (count > 1)}{fallen})"
 
 
 def _mean(values: dict[str, float | None]) -> str:

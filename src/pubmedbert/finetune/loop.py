@@ -87,6 +87,8 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
     base = hf.load(model)
     tokenizer = ModelTokenizer(model, base.config.vocab_size)
     length = min(recipe.max_length, base.config.max_positions)
+    if recipe.max_length > max(length, Recipe.max_length):
+        raise InputError(f"max_length = {recipe.max_length}, but {model} reads {length} word pieces at most")
     encoder = RowEncoder(tokenizer, length)
     head = data.head_for(dataset, recipe)
     train, dev = dataset.read("train"), dataset.read("dev")

@@ -97,7 +97,8 @@ def open_own(path: Path) -> Dataset:
         labels = _collected(own, "train")
         least = 1 if own.task in (*TOKEN_TASKS, "multilabel") else 2
         if len(labels) < least:
-            raise InputError(f"{own.files['train']} has {len(labels)} different labels: {least} or more are wanted")
+            held = f"{len(labels) or 'no'} label{'' if len(labels) == 1 else 's'}"
+            raise InputError(f"{own.files['train']} has {held}: {least} or more are wanted")
         if own.negative is not None and own.negative not in labels:
             raise InputError(f"{path}: the negative class {own.negative!r} is none of the labels: {', '.join(labels)}")
         strange = sorted(set(_collected(own, "dev")) - set(labels))
@@ -164,7 +165,8 @@ def _own(path: Path) -> _Own:
     files = {split: path.parent / _string(path, table, split) for split in SPLITS if split in table}
     for file in files.values():
         if not file.is_file():
-            raise InputError(f"{path} names {file}, which does not exist: paths are relative to the TOML file")
+            what = "is no file" if file.exists() else "does not exist"
+            raise InputError(f"{path} names {file}, which {what}: paths are relative to the TOML file")
     default = "micro_f1" if "negative" in table else METRICS[task][0]
     return _Own(
         path=path,
@@ -235,6 +237,8 @@ def _scalar(row: Row, column: str) -> str:
     value = row.cell(column)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float):
+        raise InputError(f'{row.where}: "{column}" must be a text, a whole number, true or false, not {value}')
     return str(value) if isinstance(value, int) else row.text(column)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -47,13 +46,12 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
     with locked(folder, busy=f"another process is fine-tuning in {folder}; wait for it or choose another --out"):
         settings = claim(job, dataset, folder)
         job = replace(job, recipe=replace(job.recipe, precision=settings["precision"]))
-        if job.search:
-            job = search(job, folder, settings)
-        missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
-        if missing:
-            each_seed(job, missing, folder)
-        else:
-            say(f"{folder} is complete: {job.seeds} seeds; nothing to do but to score them")
+        try:
+            job = _train(job, folder, settings)
+        except InputError:
+            if not _begun(folder):  # nothing was trained: nothing stays
+                (folder / SETTINGS).unlink(missing_ok=True)
+            raise
         about = {"model": job.model_name, "weights": settings["weights"], "recipe": asdict(job.recipe)}
         result = score_run(folder, dataset, job.seeds, test=job.test, about=about)
         best = max(result["seeds"], key=lambda entry: (not entry["collapsed"], entry["dev"]))["seed"]
@@ -62,6 +60,23 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
             result = score_run(folder, dataset, job.seeds, test=job.test, about=about)  # of what lies there now
         _drop_models(job, best, folder)
         return result
+
+
+def _train(job: Job, folder: Path, settings: dict[str, Any]) -> Job:
+    """Search where that is asked for, and train the seeds that are missing; returns the job with what was found."""
+    if job.search:
+        job = search(job, folder, settings)
+    missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
+    if missing:
+        each_seed(job, missing, folder)
+    else:
+        say(f"{folder} is complete: {job.seeds} seeds; nothing to do but to score them")
+    return job
+
+
+def _begun(folder: Path) -> bool:
+    """Whether anything was trained in a folder, if only a part of a seed."""
+    return any(entry.name.lstrip(".").startswith("seed-") for entry in folder.iterdir())
 
 
 def _done(job: Job, seed: Path) -> bool:
@@ -95,7 +110,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     machine = {"threads": job.threads, "torch": torch.__version__}
     path = folder / SETTINGS
     names = {entry.name for entry in folder.iterdir()}
-    if not any(name.lstrip(".").startswith("seed-") for name in names):
+    if not _begun(folder):
         if other := sorted(name for name in names - {SETTINGS, RESULT} if not name.startswith(".")):
             raise InputError(f"{folder} holds {other[0]} and is no fine-tuning run; choose another --out")
         measured = {"precision": loop.settled(job.recipe)}
@@ -139,8 +154,3 @@ def _drop_models(job: Job, best: int, folder: Path) -> None:
         if job.keep == "none" or (job.keep == "best" and seed != best):
             for name in (MODEL, "config.json"):
                 (folder / f"seed-{seed}" / name).unlink(missing_ok=True)
-
-
-def cores() -> int:
-    """The cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

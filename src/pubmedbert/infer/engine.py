@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -10,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
+from pubmedbert.cores import cores
 from pubmedbert.errors import FaultError, InputError
 from pubmedbert.infer.engines.forms import Precision
 
@@ -245,7 +245,4 @@ def thread_count(threads: int | None) -> int:
         if threads < 1:
             raise InputError(f"threads must be at least 1, not {threads}")
         return threads
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdecimal() and int(named) > 0:
-        return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()

@@ -92,7 +92,7 @@ def read_config(folder: Path) -> Mapping[str, object]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelError(f"{folder} is no model folder: cannot read config.json ({error.strerror})") from error
+        raise ModelError(f"{folder} is no model folder: {_what(folder, error)}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON: {error}") from error
     if not isinstance(values, dict):
@@ -112,6 +112,15 @@ def weights_file(folder: Path) -> Path:
     raise ModelError(f"{folder} holds neither model.safetensors nor pytorch_model.bin")
 
 
+def _what(folder: Path, error: OSError) -> str:
+    """What a folder without a config.json is, and what may have been meant."""
+    if (folder / "checkpoints").is_dir():
+        return f"it is a run of 'pubmedbert pretrain'; make a model of it with 'pubmedbert export {folder}'"
+    if (folder / "seed-0" / "config.json").exists():
+        return f"it is a run of 'pubmedbert finetune'; take one of its models, such as {folder / 'seed-0'}"
+    return f"cannot read config.json ({error.strerror})"
+
+
 def _pretrained(
     source: Path,
     config: ModelConfig,
@@ -124,9 +133,11 @@ def _pretrained(
         stored[names.BIAS] = stored.pop(names.DECODER_BIAS)
     has_head = any(name.startswith(names.HEAD) for name in stored)
     if need_vocabulary and not has_head:
+        advice = "use a checkpoint saved from BertForMaskedLM"
+        if values.get("model_type") == "electra":
+            advice = "an ELECTRA's discriminator predicts no words"
         raise ModelError(
-            f"{source} has no masked-language-model head (no {names.HEAD}* weights), so it cannot fill masks; "
-            "use a checkpoint saved from BertForMaskedLM"
+            f"{source} has no masked-language-model head (no {names.HEAD}* weights), so it cannot fill masks; {advice}"
         )
     if has_head:
         config = replace(config, tied=_is_tied(config, stored))

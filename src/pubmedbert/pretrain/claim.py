@@ -58,6 +58,13 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     return bf16
 
 
+def give_up(folder: Path) -> None:
+    """Take away what claims a folder in which no step was made."""
+    if not runs.checkpoints(folder) and not runs.metrics(folder):
+        (folder / runs.CONFIG).unlink(missing_ok=True)
+        shutil.rmtree(folder / "tokenizer", ignore_errors=True)
+
+
 def _made_from(shards: Shards) -> dict[str, str]:
     """What tells shards apart: the texts, which of them are held out, and how they were cut."""
     meta = shards.meta

@@ -15,6 +15,7 @@ from pubmedbert.pretrain.feed import feed, fingerprint
 from pubmedbert.pretrain.objective import unigram_loss
 from pubmedbert.pretrain.pseudo import Pseudo, frozen_sentences, pseudo_perplexity
 from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.progress import say
 from pubmedbert.shards.read import Shards, open_shards
 from pubmedbert.vocab.folder import dump, load
 
@@ -63,6 +64,8 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None
     model = hf.load(folder, need_vocabulary=True)
     heldout = feed(shards, "heldout", heldout_recipe(rows, length, model.config.max_positions))
     packs = heldout.frozen()
+    if (found_rows := sum(len(pack.lengths) for pack in packs)) < rows:
+        say(f"the held-out documents fill {found_rows:,} rows, not {rows:,}")
     places = look(model, packs, heldout.special.continuation)
     if not len(places.labels):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")

@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import locked
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
-from pubmedbert.pretrain.claim import claim, cut_metrics
+from pubmedbert.pretrain.claim import claim, cut_metrics, give_up
 from pubmedbert.pretrain.distributed import ranks
 from pubmedbert.pretrain.feed import FROZEN_SEED
 from pubmedbert.pretrain.recipe import Recipe
@@ -87,7 +87,12 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
     with ranks(device) as here, locked(folder, busy=busy) if here.main else nullcontext():
         bf16 = claim(folder, recipe, shards, here) if here.main else False
         bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
-        run = setup(folder, recipe, shards, here, bf16=bf16)
+        try:
+            run = setup(folder, recipe, shards, here, bf16=bf16)
+        except InputError:
+            if here.main:
+                give_up(folder)
+            raise
         stopped_by = 0
         if run.complete:
             here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")

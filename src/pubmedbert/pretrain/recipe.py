@@ -232,12 +232,15 @@ def load_recipe(name: str, given: Iterable[str] = ()) -> Recipe:
         given: overrides `key=value`, the value written as in TOML; text may go without quotes.
 
     Raises:
-        InputError: no such recipe, no TOML, an unknown key, or a value out of range.
+        InputError: no such recipe, no TOML, an unknown key, a value out of range, or both steps and minutes are given.
     """
     known = {path.stem: path for path in sorted(RECIPES.glob("*.toml"))}
     if name not in known and not Path(name).is_file():
         raise InputError(f"no recipe {name!r}: it is no file, and none of {', '.join(known)}")
-    values = read_toml(known.get(name, Path(name))) | overrides(given)
+    asked = overrides(given)
+    if "steps" in asked and asked.get("minutes"):
+        raise InputError("--set steps and --set minutes both say how long a run is: give one of them")
+    values = read_toml(known.get(name, Path(name))) | ({"minutes": 0} if "steps" in asked else {}) | asked
     return Recipe.made(values, f"recipe {name}")
 
 

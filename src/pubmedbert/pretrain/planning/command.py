@@ -148,12 +148,13 @@ def _stages(plan: Plan) -> Table:
 
 def _memory(plan: Plan) -> Table:
     """What a GPU holds, a row for each way to fit a stage in."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"memory of a GPU, GiB of {plan.setting.gpu.memory:,.0f}")
-    kinds = ("weights", "gradients", "optimizer", "bf16 copies")
-    for head in ("rows of", "shard", "recompute", *kinds, "a row, MiB", "rows at most", "in use"):
-        table.add_column(head, justify="right")
+    table = Table(title=f"memory of a GPU, GiB of {plan.setting.gpu.memory:,.0f}", box=box.SIMPLE, padding=(0, 0, 0, 1))
+    kinds = ("weights", "grads", "optim.", "bf16")
+    for head in ("rows of", "shard", "recomp.", *kinds, "a row, MiB", "most rows", "in use"):
+        table.add_column(head, justify="right", min_width=max(map(len, head.split())))
     for part in plan.stages:
         for fit in part.fits:
             state = fit.state
@@ -169,7 +170,7 @@ def _memory(plan: Plan) -> Table:
                 f"{fit.used(rows) / _GIB:.1f}" if rows else "-",
             )
             table.add_row(*cells)
-    table.caption = "* as the recipe has it; in use: with no more rows than a GPU has in a step"
+    table.caption = "* as the recipe has it; bf16: copies of the weights; in use: with no more rows than a step has"
     return table
 
 

@@ -36,6 +36,8 @@ class Gpu:
     mfu: float
     measured: bool
     bf16: bool
+    fp32: float | None = None
+    """TFLOP/s in single precision, where it is used for want of bf16."""
     price: float | None = None
     price_source: str = ""
 

@@ -302,7 +302,11 @@ def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
     else:
         notes = [f"no published BERT run on this GPU was found: the MFU of {gpu.mfu:.0%} is an assumption; give --mfu"]
     if not (gpu.bf16 or setting.here):
-        notes.append("this GPU has no bf16, which `pretrain --device cuda` uses: the figures are those of fp16 code")
+        slower = f" ({gpu.fp32:g} instead of {gpu.peak:g} TFLOP/s)" if gpu.fp32 else ""
+        notes.append(
+            "the figures are those of fp16 code: this GPU has no bf16, so that `pretrain --device cuda` multiplies in "
+            f"fp32 on it{slower}, which takes several times as long"
+        )
     for part in planned:
         if not part.micro_rows:
             ways = [_way(fit) for fit in part.fits if fit.most_rows]
