@@ -276,6 +276,9 @@ def test_the_evaluate_command(
     assert found["pieces"] == sum(len(pack.tokens) for pack in packs)
     main(asked)
     assert "held-out detection loss" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main([*asked, "--pseudo", "2"])
+    assert "--pseudo is of masked language models" in capsys.readouterr().err
 
 
 def test_an_export_is_loaded_by_everybody(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -285,6 +288,9 @@ def test_an_export_is_loaded_by_everybody(finished: Path, tmp_path: Path, capsys
     assert "finetune" in capsys.readouterr().err
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "vocab.txt", "README.md", "generator"}
+    with pytest.raises(SystemExit, match="2"):
+        main(["fill-mask", "a [MASK]", "--model", str(folder)])
+    assert "an ELECTRA's discriminator predicts no words" in capsys.readouterr().err
     discriminator = load_theirs(folder, ElectraForPreTraining)
     load_theirs(folder / "generator", ElectraForMaskedLM)
     assert (folder / "generator" / "tokenizer.json").exists()

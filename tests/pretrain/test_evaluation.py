@@ -159,7 +159,7 @@ def test_the_command_evaluates_a_run_and_its_report_shows_it(
     main(["report", str(run), "--out", str(tmp_path / "page.html")])
     page = (tmp_path / "page.html").read_text()
     assert "Masked accuracy" in page
-    assert "by <code>pubmedbert evaluate</code>, of step-3." in page.replace("By", "by")
+    assert "By <code>pubmedbert evaluate</code>, of step-3." in page
     again = shutil.copytree(run, tmp_path / "again")
     for folder in (run, again):  # the same run twice, the second under other masks
         rows = ["--rows", "2048" if folder == run else "16"]
@@ -192,6 +192,15 @@ def test_numbers_out_of_range_are_named_as_they_were_given(
         evaluate.evaluate_model(str(tmp_path), shards, rows, length, pseudo)
 
 
-def test_short_models_are_evaluated_at_their_own_length(shards: Path, model: Bert) -> None:
-    assert evaluate.heldout_recipe(8, None, 64).length == 64
-    assert evaluate.heldout_recipe(8, None, 512).length == 128
+def test_short_models_are_evaluated_at_their_own_length_and_few_rows_are_told(
+    shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = open_shards(shards)
+    for positions, most in ((16, 16), (512, 128)):
+        _, packs = evaluate.frozen_packs(found, 8, None, positions)
+        assert max(length for pack in packs for length in pack.lengths) <= most
+        assert sum(len(pack.lengths) for pack in packs) == 8
+    assert capsys.readouterr().err == ""
+    _, packs = evaluate.frozen_packs(found, 10**6, None, 512)
+    rows = sum(len(pack.lengths) for pack in packs)
+    assert capsys.readouterr().err == f"the held-out documents fill {rows:,} rows, not 1,000,000\n"

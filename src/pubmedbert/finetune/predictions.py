@@ -57,7 +57,8 @@ def read_answers(folder: Path, dataset: Dataset, gold: Sequence[Example]) -> lis
     texts = fingerprint(hidden(gold))
     if [name for name, _ in found] != [example.id for example in gold] or read_note(folder).get("test_texts") != texts:
         raise InputError(
-            f"{path} was predicted for other texts than the test split of {dataset.name} has now; choose another --out"
+            f"{path} was predicted for other texts than the test split of {dataset.name} has now; "
+            "fine-tune anew, into another --out"
         )
     for number, ((_, answer), example) in enumerate(zip(found, gold, strict=True), 1):
         if not _fits(answer, example, dataset):

@@ -106,7 +106,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         "search": job.search,
     }
     if job.search:
-        settings["left to the user"] = sorted(job.fixed)
+        settings["fixed"] = sorted(job.fixed)
     machine = {"threads": job.threads, "torch": torch.__version__}
     path = folder / SETTINGS
     names = {entry.name for entry in folder.iterdir()}

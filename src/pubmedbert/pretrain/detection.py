@@ -14,8 +14,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.model import electra_hf
 from pubmedbert.model.electra import Electra
 from pubmedbert.pretrain.electra import entropy, run
-from pubmedbert.pretrain.evaluate import check_vocabulary, find, heldout_recipe
-from pubmedbert.pretrain.feed import feed, fingerprint
+from pubmedbert.pretrain.evaluate import check_vocabulary, find, frozen_packs
+from pubmedbert.pretrain.feed import fingerprint
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
 
@@ -80,8 +80,7 @@ def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int | No
     folder, tokenizer, _ = find(name)
     check_vocabulary(tokenizer, shards)
     model = electra_hf.load_both(folder)
-    recipe = heldout_recipe(rows, length, model.config.max_positions, "electra")
-    packs = feed(shards, "heldout", recipe).frozen()
+    _, packs = frozen_packs(shards, rows, length, model.config.max_positions, "electra")
     if not any(len(pack.where) for pack in packs):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
     return detect(model, packs), fingerprint(packs)

@@ -11,12 +11,13 @@ from pubmedbert.files import write_json
 from pubmedbert.model import hf
 from pubmedbert.model.locate import locate
 from pubmedbert.pretrain.breakdown import Breakdown, break_down, look
-from pubmedbert.pretrain.feed import feed, fingerprint
+from pubmedbert.pretrain.feed import Feed, feed, fingerprint
 from pubmedbert.pretrain.objective import unigram_loss
 from pubmedbert.pretrain.pseudo import Pseudo, frozen_sentences, pseudo_perplexity
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.progress import say
 from pubmedbert.shards.read import Shards, open_shards
+from pubmedbert.shards.samples import Pack
 from pubmedbert.vocab.folder import dump, load
 
 
@@ -62,10 +63,7 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None
     folder, tokenizer, run = find(name)
     check_vocabulary(tokenizer, shards)
     model = hf.load(folder, need_vocabulary=True)
-    heldout = feed(shards, "heldout", heldout_recipe(rows, length, model.config.max_positions))
-    packs = heldout.frozen()
-    if (found_rows := sum(len(pack.lengths) for pack in packs)) < rows:
-        say(f"the held-out documents fill {found_rows:,} rows, not {rows:,}")
+    heldout, packs = frozen_packs(shards, rows, length, model.config.max_positions)
     places = look(model, packs, heldout.special.continuation)
     if not len(places.labels):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
@@ -87,10 +85,13 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None
     return result
 
 
-def heldout_recipe(rows: int, length: int | None, positions: int, objective: str = "mlm") -> Recipe:
-    """What decides held-out rows and their masks.
+def frozen_packs(
+    shards: Shards, rows: int, length: int | None, positions: int, objective: str = "mlm"
+) -> tuple[Feed, list[Pack]]:
+    """Held-out rows under their frozen masks, and the feed that they are from.
 
     Args:
+        shards: whose held-out documents are read.
         rows: how many.
         length: longest row in word pieces; None for 128, or fewer where the model reads fewer.
         positions: what the model reads.
@@ -104,7 +105,13 @@ def heldout_recipe(rows: int, length: int | None, positions: int, objective: str
         raise InputError(f"--rows must be a whole number from 1, not {rows}")
     if not 4 <= length <= positions:
         raise InputError(f"--length must be from 4 to {positions}, the longest row that the model reads, not {length}")
-    return Recipe(objective=objective, length=length, evaluate_rows=rows, max_positions=positions)
+    heldout = feed(
+        shards, "heldout", Recipe(objective=objective, length=length, evaluate_rows=rows, max_positions=positions)
+    )
+    packs = heldout.frozen()
+    if (found := sum(len(pack.lengths) for pack in packs)) < rows:
+        say(f"the held-out documents fill {found:,} rows, not {rows:,}")
+    return heldout, packs
 
 
 def check_vocabulary(tokenizer: Path, shards: Shards) -> None:
