@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pubmedbert.errors import InputError
@@ -16,6 +18,7 @@ from pubmedbert.model.heads import Bert
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.lamb import Lamb
+from pubmedbert.pretrain.muon import Muon, orthogonal
 from pubmedbert.pretrain.optimizer import Optimizer
 from pubmedbert.pretrain.recipe import OPTIMIZERS, Recipe
 
@@ -95,11 +98,58 @@ def test_muon_turns_queries_keys_and_values_apart() -> None:
     apart = [nn.Parameter(part.clone()) for part in before.chunk(3)]
     for parameter, part in zip(apart, gradient.chunk(3), strict=True):
         parameter.grad = part.clone()
-    Optimizer(model, Recipe(optimizer="muon"), Ranks()).step(1e-2)
+    Optimizer(model, Recipe(optimizer="muon"), Ranks(), bf16=True).step(1e-2)
     torch.optim.Muon(apart, lr=1e-2, weight_decay=0.01, adjust_lr_fn="match_rms_adamw").step()  # type: ignore[no-untyped-call]
     assert torch.equal(weight, torch.cat([p.detach() for p in apart]))
     update = (before - weight.detach()).chunk(3)[0]
     assert update.pow(2).mean().sqrt().item() == pytest.approx(0.2 * 1e-2, rel=0.25), "as large as AdamW's"
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (40, 24), (96, 24), (24, 96)])
+def test_muon_in_fp32_does_what_torch_does_in_bfloat16(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    optimizer = Muon([ours], lr=1e-2, momentum=0.9, weight_decay=0.1, bf16=False)
+    reference = torch.optim.Muon([theirs], lr=1e-2, momentum=0.9, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        gradient = torch.randn(shape)
+        for parameter in (ours, theirs):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+        reference.step()  # type: ignore[no-untyped-call]
+    change = (theirs - start).norm()
+    assert (ours - theirs).norm() < 0.02 * change
+    momentum, expected = (x.state[p]["momentum_buffer"] for x, p in ((optimizer, ours), (reference, theirs)))
+    assert torch.allclose(momentum, expected, atol=1e-6)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 20), st.integers(1, 60)),
+    rank=st.integers(0, 20),
+    decay=st.floats(0.0, 12.0),
+    scale=st.sampled_from([1e-12, 1e-3, 1.0, 1e6]),
+    turned=st.booleans(),
+)
+def test_polynomials_multiplied_first_are_the_iterations(
+    shape: tuple[int, int], rank: int, decay: float, scale: float, turned: bool
+) -> None:
+    """For gradients of any rank and spread of singular values, against the plain iterations in double precision."""
+    generator = torch.Generator().manual_seed(1)
+    left = torch.randn(shape[0], rank, generator=generator, dtype=torch.float64)
+    right = torch.randn(rank, shape[1], generator=generator, dtype=torch.float64)
+    matrix = left * torch.logspace(0, -decay, rank, dtype=torch.float64) @ right * scale
+    matrix = (matrix.T if turned else matrix).float()
+    coefficients = (3.4445, -4.775, 2.0315)
+    expected = matrix.double()
+    expected = expected / expected.norm().clamp(min=1e-7)
+    for _ in range(5):
+        square = expected @ expected.T
+        a, b, c = coefficients
+        expected = a * expected + (b * square + c * square @ square) @ expected
+    found = orthogonal(matrix, coefficients, 5)
+    assert found.shape == matrix.shape
+    assert (found - expected).abs().max() < 5e-3  # bfloat16 is off by 2e-2
 
 
 def lamb_by_hand(w: np.ndarray, gradients: list[np.ndarray], lr: float, decay: float, *, adapt: bool) -> np.ndarray:

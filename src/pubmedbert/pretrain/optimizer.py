@@ -13,6 +13,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.model.attention import SelfAttention
 from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.lamb import Lamb
+from pubmedbert.pretrain.muon import Muon
 from pubmedbert.pretrain.recipe import Recipe
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -53,15 +54,16 @@ class Optimizer:
         recipe: the settings.
         ranks: of the run. With `shard` each parameter is updated by one of them, which alone keeps its state
             (Rajbhandari et al. 2020, stage 1), and the others are sent the result.
+        bf16: whether Muon's products are in bfloat16.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, ranks: Ranks) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, ranks: Ranks, *, bf16: bool = False) -> None:
         self._ranks = ranks
         self._sharded = recipe.shard and ranks.count > 1
         owners = _owners(model, ranks.count) if self._sharded else {}
         self.pieces = list(_pieces(model, recipe, owners, default=ranks.rank))
         mine = [piece for piece in self.pieces if piece.owner == ranks.rank]
-        self.parts = list(_optimizers(mine, recipe))
+        self.parts = list(_optimizers(mine, recipe, bf16=bf16))
         updates = {id(p): part for part in self.parts for group in part.param_groups for p in group["params"]}
         self._part = {piece.name: updates[id(piece.parameter)] for piece in mine}
 
@@ -144,7 +146,7 @@ def _pieces(model: nn.Module, recipe: Recipe, owners: Mapping[str, int], default
             yield Piece(f"{name}.{part}", parameter, part, 3, nn.Parameter(view), owner, muon)
 
 
-def _optimizers(pieces: list[Piece], recipe: Recipe) -> Iterator[torch.optim.Optimizer]:
+def _optimizers(pieces: list[Piece], recipe: Recipe, *, bf16: bool) -> Iterator[torch.optim.Optimizer]:
     """An optimizer for each kind of update.
 
     AdamW's fused kernel is asked for by name: on a CPU torch's default, `foreach`, is many times slower.
@@ -165,13 +167,7 @@ def _optimizers(pieces: list[Piece], recipe: Recipe) -> Iterator[torch.optim.Opt
     if groups:
         yield torch.optim.AdamW(groups, lr=recipe.lr, betas=betas, eps=recipe.eps, fused=True)
     if hidden := [piece.parameter for piece in pieces if piece.muon]:
-        yield torch.optim.Muon(
-            hidden,
-            lr=recipe.lr,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            adjust_lr_fn="match_rms_adamw",  # one learning rate serves both (Liu et al. 2025, section 2.2)
-        )
+        yield Muon(hidden, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, bf16=bf16)
 
 
 def _owners(model: nn.Module, ranks: int) -> dict[str, int]:

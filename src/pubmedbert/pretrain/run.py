@@ -183,7 +183,7 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
     model = target.build(config).to(ranks.device)
     if recipe.recompute:
         _recompute(model)
-    optimizer = Optimizer(model, recipe, ranks)
+    optimizer = Optimizer(model, recipe, ranks, bf16=bf16)
     trainee = Trainee(target, model, optimizer, Average(model, recipe.average) if recipe.average else None, ranks)
     heldout = feed(shards, "heldout", recipe)
     run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from, bf16)
