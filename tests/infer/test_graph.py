@@ -18,7 +18,7 @@ from pubmedbert.infer.engines.onnx_engine import Explorer
 from pubmedbert.infer.engines.weight_file import matrices, write_weights
 from pubmedbert.infer.engines.weights import read_checkpoint
 from pubmedbert.model import hf
-from tests.infer.conftest import MINILM
+from tests.infer.minilm import MINILM
 from tests.model.reference import SMALL, load_theirs, our_model, their_model
 
 KINDS = ("DynamicQuantizeMatMul", "Gemm")

@@ -19,7 +19,8 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.labels.rows import Long, Row, RowEncoder, batches, pack
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.vocab.folder import build, save
-from tests.infer.conftest import MINILM, WORDS
+from tests.infer.conftest import WORDS
+from tests.infer.minilm import MINILM
 from tests.vocab.fakes import HOSTILE
 
 TINY_WORDS = ("a", "b", "abc", "abcbcbcbcb", "kinase", "the", "IL-2", "é", "", "\u200b", "[SEP]", "b c", "bb" * 20)

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.model import hf
-from tests.infer.conftest import MINILM, outspoken
+from tests.infer.conftest import outspoken
+from tests.infer.minilm import MINILM
 from tests.infer.tuned_folders import HEADS, tuned_folder
 
 TEXT = "[MASK] is a tyrosine kinase inhibitor."

@@ -11,7 +11,7 @@ from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.head import Head
 from pubmedbert.model.tuned import Tuned
 from pubmedbert.model.tuned_hf import save_tuned
-from tests.infer.conftest import MINILM, TOKENIZER_FILES
+from tests.infer.minilm import MINILM, TOKENIZER_FILES
 from tests.model.reference import randomise
 
 TAGS = ("O", "B-Disease", "I-Disease", "B-Drug", "I-Drug")

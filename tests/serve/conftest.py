@@ -22,7 +22,8 @@ import pytest
 from pubmedbert.explore.index import make_index
 from pubmedbert.model import hf
 from tests.explore.conftest import FakeCorpus
-from tests.infer.conftest import MINILM, TOKENIZER_FILES, outspoken
+from tests.infer.conftest import outspoken
+from tests.infer.minilm import MINILM, TOKENIZER_FILES
 from tests.infer.tuned_folders import HEADS, tuned_folder
 
 

@@ -23,7 +23,7 @@ from pubmedbert.model.electra import Electra
 from pubmedbert.serve import frames
 from pubmedbert.serve.process import Loading
 from pubmedbert.serve.tasks import Loaded, activated, answer_all, load
-from tests.infer.conftest import MINILM, TOKENIZER_FILES
+from tests.infer.minilm import MINILM, TOKENIZER_FILES
 
 NOTES = [
     "Imatinib is given for chronic myeloid leukaemia, and acetylsalicylic acid for pain.",
