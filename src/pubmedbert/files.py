@@ -87,7 +87,7 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
         The descriptor of what is held.
 
     Raises:
-        InputError: `busy`, where another process holds the folder, or it can't be made. Where bad input ends what is
+        InputError: `busy`, where another process holds the folder, or it can't be made. Where an error ends what is
             done in a folder that was made for it, and left nothing there, the folder goes, too.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -101,7 +101,7 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
         raise InputError(busy) from error
     try:
         yield descriptor
-    except InputError:
+    except Exception:
         if busy:  # nobody waits for the folder
             _unmake(made)
         raise
@@ -184,6 +184,8 @@ def sha256(path: Path) -> str:
 def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except shutil.Error as error:  # of a tree: a list of what could not be copied, and why
+        raise WriteError(f"cannot write {path}: {error.args[0][0][-1]}") from error
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
 

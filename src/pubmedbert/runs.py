@@ -19,12 +19,15 @@ METRICS = "metrics.jsonl"
 STATE = "state.json"
 EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)")
+_TEXTS = {"masks", "skipped", "skipped_for"}
+"""What a line of metrics says in words; all else are numbers."""
 
 
 def checkpoints(run: Path) -> list[tuple[int, Path]]:
     """The run's checkpoints by step, ascending; temporary folders are no checkpoints."""
     folder = run / "checkpoints"
-    found = ((_STEP.fullmatch(path.name), path) for path in (folder.iterdir() if folder.is_dir() else ()))
+    inside = (path for path in (folder.iterdir() if folder.is_dir() else ()) if path.is_dir())
+    found = ((_STEP.fullmatch(path.name), path) for path in inside)
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
@@ -38,18 +41,28 @@ def intact(run: Path) -> Iterator[tuple[Path, dict[str, object]]]:
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl` up to the first that is damaged; none where there is no such file."""
-    path = run / METRICS
-    lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            break
-        if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-            break
-        lines.append(line)
-    return lines
+    """The lines of `metrics.jsonl`, damaged ones left out; none where there is no such file."""
+    return [line for line in _lines(run) if line]
+
+
+def damaged_metrics(run: Path) -> int:
+    """How many lines of `metrics.jsonl` are damaged, but for the last, which a killed run leaves half-written."""
+    return sum(not line for line in _lines(run)[:-1])
+
+
+def tokenizer(run: Path) -> Path:
+    """The run's copy of the tokenizer that its shards were made with.
+
+    Raises:
+        InputError: it is missing or another one.
+    """
+    folder = run / "tokenizer"
+    expected = config(run).get("shards", {}).get("tokenizer")
+    if expected and sha256(folder / "tokenizer.json") != expected:
+        raise InputError(
+            f"{folder} is not the tokenizer of the run: 'pubmedbert pretrain' with the run's shards puts it back"
+        )
+    return folder
 
 
 def config(run: Path) -> dict[str, Any]:
@@ -60,16 +73,37 @@ def config(run: Path) -> dict[str, Any]:
     """
     path = run / CONFIG
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is damaged: {error}") from error
+    if not isinstance(found.get("size"), str) or any(type(found.get(t, {})) is not dict for t in ("shards", "machine")):
+        raise InputError(f"{path} is damaged: it is not what 'pubmedbert pretrain' wrote")
+    return found
 
 
 def digest(state: Mapping[str, object]) -> str:
     """The checksum of a checkpoint's state."""
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; an empty one for each that is damaged."""
+    path = run / METRICS
+    texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
+    return [_line(text) for text in texts]
+
+
+def _line(text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(line, dict) or type(line.get("step")) is not int:
+        return {}
+    sound = all(isinstance(value, str if name in _TEXTS else int | float) for name, value in line.items())
+    return line if sound else {}
 
 
 def _verified(folder: Path) -> dict[str, object]:

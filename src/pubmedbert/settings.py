@@ -68,7 +68,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: it can't be read or is no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, or nested too deep

@@ -122,7 +122,7 @@ def test_dev_from_train(tmp_path: Path) -> None:
     train, dev = texts(data.read("train")), texts(data.read("dev"))
     assert not train & dev
     assert len(train | dev) == 300
-    assert 15 <= len(dev) <= 45
+    assert len(dev) == 30
     assert "a tenth of a.x" in data.notes[0]
     assert texts(many(tmp_path, order=-1).read("dev")) == dev  # whatever the order
     assert not any("lack" in note for note in data.notes)
@@ -172,6 +172,11 @@ def test_labels_in_lists_are_as_labels_in_cells(tmp_path: Path) -> None:
     toml = 'task="multilabel"\nformat="jsonl"\ntrain="a.x"\ndev="a.x"'
     data = open_own(make(tmp_path, toml, a_x='{"text": "a", "label": [" x", "x"]}\n{"text": "b", "label": ["y "]}\n'))
     assert data.labels == ("x", "y")
+    mixed = '{"text": "a", "label": [1, true, "z"]}\n'
+    assert open_own(make(tmp_path, toml, a_x=mixed)).labels == ("1", "true", "z")
+    assert "whole numbers, true or false; None is none" in refused(
+        make(tmp_path, toml, a_x='{"text": "a", "label": ["x", null]}\n')
+    )
     assert "line 1: the text '\\ud800' is not valid Unicode" in refused(
         make(tmp_path, toml, a_x='{"text": "a", "label": ["\\ud800"]}\n')
     )
@@ -201,7 +206,10 @@ def test_labels_in_lists_are_as_labels_in_cells(tmp_path: Path) -> None:
         ('task = "ner"\nformat = "conll"\ntrain = "a.x"\nmetric = "accuracy"', "metric must be one of entity_f1"),
         ('task = "similarity"\nformat = "csv"\ntrain = "a.x"\nnegative = "x"', "negative goes with the tasks relation"),
         ('task = "pairs"\nformat = "csv"\ntrain = "a.x"\nseparator = ";"', "separator goes with the task multilabel"),
-        ('task = "relation"\nformat = "csv"\ntrain = "a.x"\nnegative = "z"', "the negative class 'z' is none of"),
+        (
+            'task = "relation"\nformat = "csv"\ntrain = "a.x"\ndev = "a.x"\nnegative = "z"',
+            "the negative class 'z' is none of",
+        ),
         ('task = "relation"\nformat = "csv"\ntrain = "a.x"\ntext = "t"', 'line 2: it has no column "t"'),
         ('task = "pairs"\nformat = "csv"\ntrain = "a.x"', 'line 2: it has no column "text_b"'),
         ('task = "relation"\nformat = "csv"\ntrain = "a.x"\nid = "same"', "line 3: the id '1' came before"),
@@ -218,11 +226,11 @@ def test_bad_descriptions(tmp_path: Path, toml: str, sentence: str) -> None:
     ("task", "text", "sentence"),
     [
         ("classification", "text,label\n", "holds no example"),
-        ("classification", "text,label\na,x\n", "has 1 label: 2 or more are wanted"),
+        ("classification", "text,label\na,x\nb,x\n", "without the tenth that is dev has 1 label: 2 or more are wanted"),
         ("classification", "text,label\na,x\n ,y\n", 'line 3: "text" is empty'),
         ("classification", "text,label\na,x\nb,\n", 'line 3: "label" is empty'),
         ("classification", "text,label\na,x\nb\n", "line 3: 2 columns are wanted"),
-        ("multilabel", "text,label\na,\n", "has no labels: 1 or more are wanted"),
+        ("multilabel", "text,label\na,\nb,\n", "has no labels: 1 or more are wanted"),
         ("classification", b"text,label\na,\xff\n", "line 2: byte 3 is not UTF-8"),
     ],
 )
@@ -237,7 +245,7 @@ def test_fractions_are_no_labels(tmp_path: Path) -> None:
     assert message.endswith('line 1: "label" must be a text, a whole number, true or false, not 0.5')
 
 
-@pytest.mark.parametrize("score", ["high", "nan", "inf", ""])
+@pytest.mark.parametrize("score", ["high", "nan", "inf", "", "3_5"])
 def test_scores_are_numbers(tmp_path: Path, score: str) -> None:
     toml = 'task = "similarity"\nformat = "csv"\ntrain = "a.x"\ndev = "a.x"'
     data = open_own(make(tmp_path, toml, a_x=f"text,text_b,label\na,b,{score}\n"))
@@ -265,10 +273,24 @@ def test_a_document_is_on_one_side(tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize("count", [10, 14, 16, 30])
+def test_a_tenth_of_few_documents(tmp_path: Path, count: int) -> None:
+    documents = "".join("-DOCSTART- -X- -X- O\n\n" + "a x x B-X\n\n" * 6 for _ in range(count))
+    data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=documents))
+    assert len({example.document for example in data.read("dev")}) == round(count / 10)
+    assert len(data.read("train")) + len(data.read("dev")) == 6 * count
+
+
+def test_two_texts_are_enough_for_dev(tmp_path: Path) -> None:
+    toml = 'task="multilabel"\nformat="jsonl"\ntrain="a.x"'
+    data = open_own(make(tmp_path, toml, a_x='{"text": "a", "label": ["x"]}\n{"text": "b", "label": ["x"]}\n'))
+    assert len(data.read("train")) == len(data.read("dev")) == 1
+
+
 def test_documents_too_few_to_be_dealt_out(tmp_path: Path) -> None:
     one = "-DOCSTART- -X- -X- O\n\n" + "".join(f"word{number} x x B-X\n\n" for number in range(300))
     data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=one))
-    assert 15 <= len(data.read("dev")) <= 45
+    assert len(data.read("dev")) == 30
     assert len(data.read("train")) + len(data.read("dev")) == 300
 
 
@@ -276,6 +298,18 @@ def test_labels_of_a_tsv_are_not_quoted(tmp_path: Path) -> None:
     toml = 'task="multilabel"\nformat="tsv"\ntrain="a.x"'
     path = make(tmp_path, toml, a_x='text\tlabel\n"Why", he asked\tdrug\nother\t"drug, gene"\n')
     assert "line 3: a label begins with a quotation mark" in refused(path)
+
+
+def test_no_space_before_a_quoted_label(tmp_path: Path) -> None:
+    toml = 'task="classification"\nformat="csv"\ntrain="a.x"'
+    path = make(tmp_path, toml, a_x='text, label\n"good, yes", "pos"\n"bad", "neg"\n')
+    assert "line 2: a space stands before the quotation mark" in refused(path)
+
+
+def test_a_negative_class_may_be_a_number_and_the_description_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    toml = '\ufefftask="relation"\nformat="jsonl"\ntrain="a.x"\ndev="a.x"\nnegative=0'
+    rows = "".join(f'{{"text": "{n}", "label": {n}}}\n' for n in range(3))
+    assert open_own(make(tmp_path, toml, a_x=rows)).negative == "0"
 
 
 def test_a_negative_class_asks_for_f1(tmp_path: Path) -> None:

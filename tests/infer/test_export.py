@@ -112,8 +112,8 @@ def test_the_card_of_a_run(run: Path, tmp_path: Path) -> None:
     }
     assert body.startswith("\n# mine\n")
     for part in (
-        "after step 10.",
-        "loss 4.2500 nats, unigram model 6.0000 nats, accuracy 12.50%",
+        "after step 10, before the end of the run.",
+        "frozen masks: loss 4.2500 nats, unigram model 6.0000 nats, accuracy 12.50%",
         "| lr | 0.0006 |",
         "| corpus | `c0ffee` |",
         'pipeline("fill-mask", model="mine")',
@@ -126,6 +126,14 @@ def test_the_card_of_a_run(run: Path, tmp_path: Path) -> None:
         assert part in body
     assert body.count("@article{") == 2
     assert body.count("{") == body.count("}")
+
+
+@pytest.mark.parametrize(("settings", "end"), [("steps = 10", "."), ("minutes = 2", ", before"), ("minutes = 1", ".")])
+def test_whether_a_run_was_at_its_end(run: Path, tmp_path: Path, settings: str, end: str) -> None:
+    (run / "config.toml").write_text(f'size = "tiny"\n{settings}\n')
+    (run / "metrics.jsonl").write_text('{"step": 9, "seconds": 55.0}\n{"step": 10, "seconds": 61.5}\n')
+    export(run, tmp_path / "mine")
+    assert f"after step 10{end}" in (tmp_path / "mine" / "README.md").read_text()
 
 
 def test_a_run_without_evaluation(run: Path, tmp_path: Path) -> None:
@@ -253,7 +261,9 @@ def test_runs_that_cannot_be_exported(run: Path, tmp_path: Path) -> None:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-8])
     export(run, tmp_path / "older")
-    assert "after step 9." in (tmp_path / "older" / "README.md").read_text()
+    card = (tmp_path / "older" / "README.md").read_text()
+    assert "after step 9, before the end of the run." in card
+    assert "frozen masks, at step 0: loss 10.5000" in card
     weights.write_bytes(whole)
     shutil.rmtree(run / "tokenizer")
     with pytest.raises(InputError, match="tokenizer is not a folder"):

@@ -148,7 +148,7 @@ def test_nothing_in_nothing_out(
         ("tags", "a.txt", b"\n\xff", "a.txt, line 2: byte 1 is not UTF-8"),
         ("tags", "a.conll", b"a O\n\tO", "a.conll, line 2: the first column, the token, is empty"),
         ("single", "a.tsv", b"a\tO", "a.tsv holds words, but this model classifies texts"),
-        ("tags", "a.csv", b"a", "a.csv must end in .jsonl, .txt, .conll, .tsv"),
+        ("tags", "a.csv", b"a", "a.csv must end in .jsonl, .txt, .conll, .iob"),
     ],
 )
 def test_bad_files_are_one_sentence(

@@ -34,6 +34,16 @@ def test_spikes_of_gradient_and_loss_are_skipped_once_there_is_a_median() -> Non
     assert seasoned(spike=0.0).judge(500.0, 1e9) == "", "0 switches it off"
 
 
+def test_steps_with_nothing_to_predict_tell_nothing() -> None:
+    guard = Guard(Recipe(spike=3.0))
+    lines: list[dict[str, float]] = [{"step": step, "grad_norm": 0.0} for step in range(40)]
+    assert [guard.judge(None, 0.0) for _ in lines] == [""] * 40
+    assert guard.judge(None, math.nan) == "not finite"
+    assert guard.judge(5.3, 1.2) == ""
+    lines += [{"step": 40, "skipped": 1.0}, {"step": 41, "loss": 5.3, "grad_norm": 1.2}]
+    assert Guard(Recipe(spike=3.0), lines).__dict__ == guard.__dict__
+
+
 def test_so_many_in_a_row_exhaust_it() -> None:
     guard = Guard(Recipe(most_skips=3))
     states = []

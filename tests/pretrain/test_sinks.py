@@ -14,7 +14,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.pretrain import sinks
 from pubmedbert.pretrain.sinks import check_sinks, open_sinks
 
-STEPS = [{"loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "skipped": False} for step in range(1, 6)]
+STEPS = [{"loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "stuck": False} for step in range(1, 6)]
 
 
 @pytest.fixture
@@ -87,6 +87,19 @@ def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
     assert sorted(events.Tags()["scalars"]) == ["loss", "lr"]
     found = {event.step: event.value for event in events.Scalars("loss")}
     assert found == {1: 100.0, 2: 100.0, 3: pytest.approx(STEPS[2]["loss"])}
+
+
+def test_tensorboard_hides_what_a_run_that_starts_again_had_written(run: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for _ in range(2):
+        with open_sinks(run, ["tensorboard"]) as found:
+            for step in range(1, 4):
+                found.write(step, {"loss": 1.0})
+    events = EventAccumulator(str(run / sinks.FOLDER / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3]
 
 
 def test_weights_and_biases_offline(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

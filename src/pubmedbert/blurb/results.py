@@ -166,10 +166,10 @@ def check_model(folder: Path, weights: str) -> None:
     for path in sorted(folder.glob("*/result.json")):
         try:
             result = _read(path)
-        except InputError:
+        except InputError as error:
             if path.parent.name in NAMES:  # it is written anew when its data set has run
                 continue
-            raise
+            raise InputError(f"{error}; move {path.parent} away") from error
         if result.weights and result.weights != weights:
             raise InputError(
                 f"{path} is of other weights ({result.model}); a report is of one model: choose another --out"

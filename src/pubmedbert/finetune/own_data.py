@@ -55,7 +55,7 @@ _CONLL_KEYS = _RELEASE_KEYS | {"text", "label"}
 _ROW_KEYS = _CONLL_KEYS | {"text_b", "id", "negative", "separator"}
 _WITH_NEGATIVE: tuple[Task, ...] = ("relation", "classification", "pairs")
 _TWO_TEXTS: tuple[Task, ...] = ("similarity", "pairs")
-_DEV_SHARE = 10  # every tenth example of train, where there is no dev
+_DEV_SHARE = 10  # a tenth of train, where there is no dev
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def open_own(path: Path) -> Dataset:
     `metric`; `separator` of the labels in a cell (multilabel, ","; lines of JSON have lists).
 
     Train and dev are read to collect the labels, test only when it is asked for. A label of dev that train lacks is a
-    class that can't be learned: it stays in the gold, and a note names it. Where there is no dev, a tenth of train,
-    chosen by a hash of the text, is.
+    class that can't be learned: it stays in the gold, and a note names it. Where there is no dev, a tenth of train's
+    documents (texts, where there are not ten documents), chosen by a hash, is.
 
     Raises:
         InputError: the file can't be read, a key is unknown or of no use, a file is missing, or an example is bad.
@@ -98,7 +98,8 @@ def open_own(path: Path) -> Dataset:
         least = 1 if own.task in (*TOKEN_TASKS, "multilabel") else 2
         if len(labels) < least:
             held = f"{len(labels) or 'no'} label{'' if len(labels) == 1 else 's'}"
-            raise InputError(f"{own.files['train']} has {held}: {least} or more are wanted")
+            where = f"{own.files['train']}{' without the tenth that is dev' if own.train_only else ''}"
+            raise InputError(f"{where} has {held}: {least} or more are wanted")
         if own.negative is not None and own.negative not in labels:
             raise InputError(f"{path}: the negative class {own.negative!r} is none of the labels: {', '.join(labels)}")
         strange = sorted(set(_collected(own, "dev")) - set(labels))
@@ -131,19 +132,19 @@ def _split(own: _Own, split: Split) -> Sequence[Example]:
         return own.read(own.files[split])
     examples = own.read(own.files["train"])
     by_document = len({example.document for example in examples}) >= _DEV_SHARE
-    chosen = [example for example in examples if _held_out(example, by_document) == (split == "dev")]
-    if not chosen:
+    whole = [_whole(example, by_document) for example in examples]
+    shuffled = sorted(set(whole), key=lambda text: hashlib.sha256(text.encode()).digest())
+    if len(shuffled) < 2:
         raise InputError(f'{own.files["train"]} is too small to take a tenth as dev: add dev = "FILE" to {own.path}')
-    return chosen
+    held_out = set(shuffled[: max(1, round(len(shuffled) / _DEV_SHARE))])
+    return [example for example, of in zip(examples, whole, strict=True) if (of in held_out) == (split == "dev")]
 
 
-def _held_out(example: Example, by_document: bool) -> bool:
-    """By the document where that is known, so that no document is on both sides, and there are enough of them."""
+def _whole(example: Example, by_document: bool) -> str:
+    """What must not be on both sides: the document where that is known, and there are enough of them, or the text."""
     if by_document and example.document:
-        text = example.document
-    else:
-        text = " ".join(example.words) if isinstance(example, Tagged) else f"{example.text}\n{example.text_b or ''}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % _DEV_SHARE == 0
+        return example.document
+    return " ".join(example.words) if isinstance(example, Tagged) else f"{example.text}\n{example.text_b or ''}"
 
 
 def _own(path: Path) -> _Own:
@@ -203,10 +204,7 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
             if name in seen:
                 raise InputError(f"{row.where}: the id {name!r} came before: every example needs its own")
             seen.add(name)
-            if form == "tsv" and str(row.cell(label)).startswith('"'):
-                raise InputError(
-                    f"{row.where}: a label begins with a quotation mark: cells of a tsv are not quoted; use csv"
-                )
+            _check_quotes(row, str(row.cell(label)), form)
             said = _label(row, label, task, separator)
             examples.append(Labelled(name, row.text(text), said, row.text(second) if second else None))
         if not examples:
@@ -214,6 +212,14 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
         return examples
 
     return read
+
+
+def _check_quotes(row: Row, label: str, form: RowFormat) -> None:
+    """Refuse a quotation mark that was meant to quote a cell, and would be a part of the label."""
+    if form == "tsv" and label.startswith('"'):
+        raise InputError(f"{row.where}: a label begins with a quotation mark: cells of a tsv are not quoted; use csv")
+    if form == "csv" and label.startswith(" ") and label.lstrip(" ").startswith('"'):
+        raise InputError(f"{row.where}: a space stands before the quotation mark of a cell: take it out")
 
 
 def _label(row: Row, column: str, task: Task, separator: str | None) -> str | float | tuple[str, ...]:
@@ -224,10 +230,16 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
     value = row.cell(column)
     if separator is not None and isinstance(value, str):
         value = [part.strip() for part in value.split(separator) if part.strip()]
-    if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+    if not isinstance(value, list):
         raise InputError(f'{row.where}: "{column}" must be a list of labels, not {value!r}')
+    labels = [_written(item) for item in value]
+    for item, text in zip(value, labels, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(
+                f'{row.where}: "{column}" must be a list of texts, whole numbers, true or false; {item!r} is none'
+            )
     try:
-        return tuple(sorted({valid(item.strip()) for item in value}))
+        return tuple(sorted({valid(str(text).strip()) for text in labels}))
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error
 
@@ -235,15 +247,20 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
 def _scalar(row: Row, column: str) -> str:
     """A text; JSON's whole numbers and truth values as it writes them."""
     value = row.cell(column)
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, float):
         raise InputError(f'{row.where}: "{column}" must be a text, a whole number, true or false, not {value}')
-    return str(value) if isinstance(value, int) else row.text(column)
+    return str(_written(value)) if isinstance(value, int) else row.text(column)
+
+
+def _written(value: object) -> object:
+    """A whole number or a truth value as JSON writes it; other values as they are."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int) else value
 
 
 def _string(path: Path, table: dict[str, Any], key: str, default: str = "") -> str:
-    value = table.get(key, default)
+    value = _written(table.get(key, default)) if key == "negative" else table.get(key, default)
     if not isinstance(value, str) or not value:
         raise InputError(f'{path}: {key} must be a text such as {key} = "...", not {value!r}')
     return value

@@ -47,14 +47,23 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     text = f"{recipe.toml()}\n[shards]\n{made_from}\n[machine]\n{machine}"
     if begun:
         _same_settings(folder, text)
+        try:
+            runs.tokenizer(folder)
+        except InputError as error:
+            say(f"{error}; copying it again")
+            _copy_tokenizer(folder, shards)
         return bf16
     foreign = sorted({path.name for path in folder.iterdir() if not path.name.startswith(".")} - _OURS)
     if foreign:
         raise InputError(f"{folder} holds {foreign[0]} and is no run; choose another --out")
-    write_text(folder / runs.CONFIG, text)
+    shards.verify()  # of a run that goes on they were read already
+    try:
+        write_text(folder / runs.CONFIG, text)
+        _copy_tokenizer(folder, shards)
+    except InputError:
+        give_up(folder)
+        raise
     (folder / runs.EVALUATION).unlink(missing_ok=True)  # of a run that is no more
-    with atomic_folder(folder / "tokenizer") as tokenizer:
-        shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
     return bf16
 
 
@@ -63,6 +72,11 @@ def give_up(folder: Path) -> None:
     if not runs.checkpoints(folder) and not runs.metrics(folder):
         (folder / runs.CONFIG).unlink(missing_ok=True)
         shutil.rmtree(folder / "tokenizer", ignore_errors=True)
+
+
+def _copy_tokenizer(folder: Path, shards: Shards) -> None:
+    with atomic_folder(folder / "tokenizer") as tokenizer:
+        shutil.copytree(shards.tokenizer_folder, tokenizer, dirs_exist_ok=True)
 
 
 def _made_from(shards: Shards) -> dict[str, str]:
@@ -77,8 +91,12 @@ def _made_from(shards: Shards) -> dict[str, str]:
 
 
 def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:
-    """Drop the lines written after the checkpoint at `step`, and a half-written last one; add some."""
+    """Drop the lines written after the checkpoint at `step`, and damaged ones; add some."""
     kept = [line for line in runs.metrics(folder) if line["step"] <= step]
+    if damaged := runs.damaged_metrics(folder):
+        say(f"{folder / runs.METRICS}: damaged lines are left out, {damaged} in number")
+    if step > (last := max((line["step"] for line in kept), default=0)):
+        say(f"{folder / runs.METRICS} ends at step {last:,}: what was measured up to step {step:,} is lost")
     write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in (*kept, *more)))
 
 
@@ -86,8 +104,10 @@ def _same_settings(folder: Path, text: str) -> None:
     """Refuse to go on with a run under other settings, naming the first that differs."""
     before = tomllib.loads(Recipe().toml()) | runs.config(folder)  # a setting that is newer than the run
     now = tomllib.loads(text)
-    made_from = now.pop("shards")
-    if any(made_from.get(name) != value for name, value in before.pop("shards", {}).items()):
+    made_from, known = now.pop("shards"), before.pop("shards", {})
+    if not known:
+        raise InputError(f"{folder / runs.CONFIG} is damaged: it does not say which shards the run was trained on")
+    if any(made_from.get(name) != value for name, value in known.items()):
         raise InputError(f"{folder} was trained on other shards; choose another --out")
     machine, here = before.pop("machine", None), now.pop("machine")
     if machine != here:

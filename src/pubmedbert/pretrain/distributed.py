@@ -87,10 +87,13 @@ class Ranks:
         Returns:
             The sums of the numbers.
         """
+        owners = list(parameters)
+        for parameter in owners:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         if self.count == 1:
             return list(numbers)
-        owners = list(parameters)
-        parts = [(p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1) for p in owners]
+        parts = [p.grad.reshape(-1) for p in owners if p.grad is not None]
         flat = torch.cat([*parts, torch.tensor(numbers, dtype=torch.float32, device=self.device)])
         dist.all_reduce(flat)
         sizes = [p.numel() for p in owners]

@@ -128,7 +128,7 @@ def find(name: str) -> tuple[Path, Path, Path | None]:
     """Where the weights of a model or a run are, where the tokenizer is, and the run they belong to, if any.
 
     Raises:
-        InputError: the run has no intact checkpoint.
+        InputError: the run has no intact checkpoint, or not its tokenizer.
         ModelError: there is no such model.
     """
     run = Path(name)
@@ -136,5 +136,5 @@ def find(name: str) -> tuple[Path, Path, Path | None]:
         folder = locate(name)
         return folder, folder, None
     for folder, _ in runs.intact(run):
-        return folder, run / "tokenizer", run
+        return folder, runs.tokenizer(run), run
     raise InputError(f"the run {run} has no intact checkpoint yet; 'pubmedbert pretrain' writes them")

@@ -45,13 +45,13 @@ class Guard:
             elif "rolled_back_from" in line:
                 self.in_a_row = 0
             elif "grad_norm" in line:
-                self._good(line["loss"], line["grad_norm"])
+                self._good(line.get("loss"), line["grad_norm"])
 
-    def judge(self, loss: float, norm: float) -> str:
+    def judge(self, loss: float | None, norm: float) -> str:
         """Why a step is to be skipped; empty where it is good.
 
         Args:
-            loss: of the step.
+            loss: of the step; none where nothing was to be predicted in it, which tells nothing of other steps.
             norm: of its gradient, before clipping.
         """
         reason = self._reason(loss, norm)
@@ -79,17 +79,18 @@ class Guard:
         self.warned |= found
         return found
 
-    def _reason(self, loss: float, norm: float) -> str:
-        if not (math.isfinite(loss) and math.isfinite(norm)):
+    def _reason(self, loss: float | None, norm: float) -> str:
+        if not (math.isfinite(loss or 0.0) and math.isfinite(norm)):
             return "not finite"
-        if not self._spike or len(self._norms) < ENOUGH:
+        if loss is None or not self._spike or len(self._norms) < ENOUGH:
             return ""
         for name, value, recent in (("gradient", norm, self._norms), ("loss", loss, self._losses)):
             if value > self._spike * (usual := median(recent)):
                 return f"{name} of {value:.3g}, usually {usual:.3g}"
         return ""
 
-    def _good(self, loss: float, norm: float) -> None:
-        self._losses.append(loss)
-        self._norms.append(norm)
+    def _good(self, loss: float | None, norm: float) -> None:
         self.in_a_row = 0
+        if loss is not None:
+            self._losses.append(loss)
+            self._norms.append(norm)

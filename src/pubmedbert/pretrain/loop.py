@@ -15,6 +15,7 @@ import torch
 
 from pubmedbert.errors import InputError
 from pubmedbert.files import locked
+from pubmedbert.model.config import ModelError
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
 from pubmedbert.pretrain.claim import claim, cut_metrics, give_up
@@ -89,7 +90,7 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
         bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
         try:
             run = setup(folder, recipe, shards, here, bf16=bf16)
-        except InputError:
+        except (InputError, ModelError):
             if here.main:
                 give_up(folder)
             raise
@@ -196,10 +197,11 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     sums = _backward(run, work)
     numbers = [value for part_sum in sums.values() for value in (part_sum.total, part_sum.right)]
     numbers = run.ranks.add_gradients(part.model.parameters(), numbers)
-    means = {name: value / max(work.counts[name], 1.0) for name, value in zip(sums, numbers[::2], strict=True)}
-    right = {name: value / max(work.counts[name], 1.0) for name, value in zip(sums, numbers[1::2], strict=True)}
+    counts = work.counts.items()
+    means = {name: value / count for (name, count), value in zip(counts, numbers[::2], strict=True) if count}
+    right = {name: value / count for (name, count), value in zip(counts, numbers[1::2], strict=True) if count}
     norm = float(torch.nn.utils.clip_grad_norm_(part.model.parameters(), run.recipe.clip))
-    loss = means[part.objective.main]
+    loss = means.get(part.objective.main)
     reason = run.guard.judge(loss, norm)
     if not reason:
         part.optimizer.step(now.lr)
@@ -211,9 +213,8 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     flops = sum(part.objective.flops(part.model, pack) for _, pack in work.packs)
     rate = f"{work.tokens / spent:,.0f} tokens/s"
     mfu = "" if math.isnan(run.peak) else f", MFU {flops / spent / run.peak:.0%}"
-    advance(
-        spent if run.recipe.minutes else 1, f"loss {loss:.3f} (unigram {run.heldout().unigram_loss:.3f}), {rate}{mfu}"
-    )
+    shown = "nothing to predict" if loss is None else f"loss {loss:.3f} (unigram {run.heldout().unigram_loss:.3f})"
+    advance(spent if run.recipe.minutes else 1, f"{shown}, {rate}{mfu}")
     if reason:
         run.ranks.say(f"step {run.at.step:,} is skipped: {reason}")
     if run.guard.exhausted:
@@ -283,9 +284,11 @@ def _line(
 ) -> dict[str, object]:
     """A step's line of metrics. Numbers that are not finite are no JSON, and stay out."""
     main = run.trainee.objective.main
-    values = {"loss": means[main], "lr": now.lr, "grad_norm": norm, "unigram_loss": run.heldout().unigram_loss}
-    for name in means.keys() - {main}:
-        values |= {f"{name}_loss": means[name], f"{name}_accuracy": right[name]}
+    values = {"loss": means[main]} if main in means else {}
+    values |= {"lr": now.lr, "grad_norm": norm, "unigram_loss": run.heldout().unigram_loss}
+    for name in means:
+        if name != main:
+            values |= {f"{name}_loss": means[name], f"{name}_accuracy": right[name]}
     if run.recipe.phases or run.recipe.rows_start or run.recipe.mask_share_end:
         values |= {"length": now.length, "rows": now.rows, "mask_share": now.mask_share}
     line: dict[str, object] = {name: value for name, value in values.items() if math.isfinite(value)}

@@ -169,8 +169,9 @@ class Recipe(Settings):
         self._within("as_mask", 0, 1 - self.as_random + 1e-9)
         for name in ("dropout", "attention_dropout", "beta1", "beta2", "momentum", "average"):
             self._within(name, 0, 0.999999)
-        for name in ("warmup", "decay", "ramp"):
-            self._within(name, 0, 1)
+        self._within("ramp", 0, 1)
+        self._within("warmup", 0, 0.99)
+        self._within("decay", *((0.001, 1 - self.warmup) if self.schedule == "wsd" else (0, 1)))
         self._within("weight_decay", 0, 10)
         self._within("generator", 0.01, 1)
         self._within("detection_weight", 0, 1e6)

@@ -67,7 +67,7 @@ class TensorBoard:
     def __init__(self, folder: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / FOLDER / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(folder / FOLDER / "tensorboard"), purge_step=step + 1 if step else 0)
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Add a scalar for each number."""

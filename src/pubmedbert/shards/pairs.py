@@ -12,7 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pubmedbert.shards.samples import OTHER, RANDOM_NEXT, SPLIT, Bools, Ints, Rows, between_words, cut, uniform
+from pubmedbert.shards.samples import (
+    OTHER,
+    RANDOM_NEXT,
+    SPLIT,
+    Bools,
+    Ints,
+    Rows,
+    between_words,
+    check_pieces,
+    cut,
+    uniform,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,9 @@ def _middle(text: Text, samples: Ints, seed: int, epoch: int) -> Ints:
     at_sentence = text.sentences[low + (draw * inside).astype(np.int64)]
     half = first + (end - first + 1) // 2
     between = between_words(first, half, end, text.tokens, text.continuation)
-    whole = np.where(text.continuation[text.tokens[np.minimum(between, end - 1)]], end, between)  # a word is not cut
+    pieces = text.tokens[np.minimum(between, end - 1)]
+    check_pieces(pieces, len(text.continuation))
+    whole = np.where(text.continuation[pieces], end, between)  # a word is not cut
     return np.where(inside > 0, at_sentence, whole)
 
 

@@ -115,6 +115,16 @@ class Shards:
         sentences = _offsets(folder / "sentences.npy", counts.sentences, counts.tokens)
         return Split(tokens, documents, sentences)
 
+    def verify(self) -> None:
+        """Read all token ids and compare them with their checksums.
+
+        Raises:
+            InputError: they are not what `pubmedbert shards` wrote.
+        """
+        for name, counts in self.meta.splits.items():
+            if sha256(path := self.folder / name / "tokens.bin") != counts.sha256:
+                raise InputError(f"{path} is damaged: it does not have its checksum; make the shards again")
+
     def doc_ids(self, name: SplitName) -> list[str]:
         """The [documents] identifiers of a split, in the order of its documents.
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pubmedbert.errors import InputError
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -234,6 +236,9 @@ def pack(
 
     Returns:
         The rows sorted by length (then by sample), masked.
+
+    Raises:
+        InputError: a piece is outside the vocabulary.
     """
     rows = rows[np.lexsort((rows.samples, rows.sizes))]
     lengths = rows.sizes.tolist()
@@ -246,6 +251,7 @@ def pack(
                 pieces += [tokens[first:end], frame[1]]
                 types += [kind, end - first + 1 + (kind == 0)]  # [CLS] is of the first segment
     flat: Ints = np.concatenate(pieces).astype(np.int64)
+    check_pieces(flat, len(special.special))
     masked, where = mask(flat, lengths, rows.samples, special, seed, epoch, masking)
     positions = np.concatenate([np.arange(length) for length in lengths])
     kinds: Ints = np.repeat(types[::2], types[1::2])
@@ -290,9 +296,21 @@ def between_words(
     """Move each cut at `limit` back to the start of a word; a word that fills the whole segment is cut after all."""
     ends = limit.copy()
     inside = np.flatnonzero(limit < last)
+    check_pieces(tokens[ends[inside]], len(continuation))
     while len(inside := inside[(ends[inside] > first[inside]) & continuation[tokens[ends[inside]]]]):
         ends[inside] -= 1
     return np.where(ends > first, ends, limit)
+
+
+def check_pieces(pieces: NDArray[np.integer], vocabulary: int) -> None:
+    """Refuse pieces outside the vocabulary.
+
+    Raises:
+        InputError: the greatest is.
+    """
+    if len(pieces) and (top := pieces.max()) >= vocabulary:
+        outside = f"outside the vocabulary of {vocabulary:,}"
+        raise InputError(f"the shards are damaged: they hold the piece {top}, {outside}; make them again")
 
 
 def _choose(

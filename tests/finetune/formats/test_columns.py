@@ -63,6 +63,9 @@ def test_comments(tmp_path: Path) -> None:
     found = read_conll(write(tmp_path / "mine.conll", text), spans=False)
     assert [one.words for one in found] == [("the", "cell", "#", "2"), ("#", "2")]
     assert found[1].tags == ("PUNCT", "NUM")
+    tabs = "# 26458\npatients\tI-PAR\nwith\tO\n\n# 11111\nplacebo\tI-INT\n\n#\tO\n"
+    found = read_conll(write(tmp_path / "tabs.conll", tabs), spans=False)
+    assert [one.words for one in found] == [("patients", "with"), ("placebo",), ("#",)]
     only = read_conll(write(tmp_path / "only.conll", "# O\n"))
     assert [one.words for one in only] == [("#",)]
 

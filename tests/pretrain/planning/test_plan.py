@@ -80,6 +80,15 @@ def test_more_gpus_take_less_time_and_never_less_money() -> None:
     assert hours[2] < 1.2 * hours[0]
 
 
+def test_the_gpu_with_the_most_rows_decides() -> None:
+    recipe = Recipe(size="base", rows=12, steps=10)
+    uneven, even = (make_plan("it", recipe, setting(gpus=gpus, mfu=0.3)) for gpus in (8, 6))
+    assert uneven.stages[0].step_seconds >= even.stages[0].step_seconds, "two rows on the slowest of both"
+    idle = make_plan("it", recipe, setting(gpus=20, mfu=0.3))
+    assert any(note.startswith("8 of the GPUs have no row of 128") for note in idle.notes)
+    assert not any("no row" in note for note in uneven.notes)
+
+
 def test_half_full_rows_cost_half() -> None:
     whole, half = (make_plan("it", SMALL, setting(gpus=1, fill=fill)) for fill in (1.0, 0.5))
     assert half.seconds == pytest.approx(whole.seconds / 2)

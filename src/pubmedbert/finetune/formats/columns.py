@@ -170,7 +170,8 @@ def number(row: Row, column: str) -> float:
     """
     value = row.cell(column)
     try:
-        found = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        strange = isinstance(value, bool) or (isinstance(value, str) and "_" in value)  # which Python takes for numbers
+        found = math.nan if strange else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):

@@ -146,6 +146,8 @@ class Training:
     """The fingerprints of corpus and tokenizer."""
     evaluation: Mapping[str, object]
     """The last line of metrics.jsonl with an `eval_loss`; empty where there is none."""
+    complete: bool
+    """Whether the run was at its end."""
 
 
 def read_training(run: Path, step: int) -> Training:
@@ -159,10 +161,13 @@ def read_training(run: Path, step: int) -> Training:
         InputError: config.toml cannot be read.
     """
     settings = runs.config(run)
-    evaluations = [line for line in runs.metrics(run) if "eval_loss" in line and line["step"] <= step]
+    lines = [line for line in runs.metrics(run) if line["step"] <= step]
+    evaluations = [line for line in lines if "eval_loss" in line]
+    seconds = max((line.get("seconds", 0.0) for line in lines), default=0.0)
+    minutes = settings.get("minutes")
+    complete = seconds >= 60 * minutes if minutes else step >= settings.get("steps", step)
     recipe = {key: value for key, value in settings.items() if not isinstance(value, dict)}
-    shards = settings.get("shards")
-    return Training(step, recipe, shards if isinstance(shards, dict) else {}, evaluations[-1] if evaluations else {})
+    return Training(step, recipe, settings.get("shards", {}), evaluations[-1] if evaluations else {}, complete)
 
 
 def model_card(
@@ -237,10 +242,12 @@ def _training(training: Training) -> Iterator[str]:
     yield (
         "Pretrained from scratch with `pubmedbert pretrain`, a reproduction of PubMedBERT (Gu et al. 2020): an "
         f"in-domain vocabulary, {task}. "
-        f"This is the model after step {training.step:,}.\n"
+        f"This is the model after step {training.step:,}{'' if training.complete else ', before the end of the run'}.\n"
     )
     if training.evaluation:
-        yield f"\nHeld-out documents under frozen masks: {', '.join(_evaluation(training.evaluation))}.\n"
+        measured = training.evaluation["step"]
+        when = "" if measured == training.step else f", at step {measured:,}"
+        yield f"\nHeld-out documents under frozen masks{when}: {', '.join(_evaluation(training.evaluation))}.\n"
     yield "\n| setting | value |\n| --- | --- |\n"
     for key, value in training.recipe.items():
         yield f"| {key} | {value} |\n"

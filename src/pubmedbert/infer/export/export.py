@@ -149,7 +149,7 @@ def _find(source: Path | str) -> _Source:
         folder = locate(str(source))
         return _Source(folder, folder, path.resolve().name if path.is_dir() else str(source))
     for checkpoint, state in runs.intact(path):
-        return _Source(checkpoint, path / "tokenizer", read_training(path, int(str(state["step"]))))
+        return _Source(checkpoint, runs.tokenizer(path), read_training(path, int(str(state["step"]))))
     raise InputError(f"the run {path} has no intact checkpoint yet; 'pubmedbert pretrain' writes them")
 
 

@@ -16,23 +16,25 @@ def rows(lines: Iterable[tuple[_Place, str]]) -> Iterator[tuple[_Place, list[str
     """Yield each line but comments with its cells: of a word, of a document's beginning, or none between sentences.
 
     A comment is a line that begins with "#" before the first word of a sentence, and has not as many cells as the first
-    line of a word has: `# sent_id = 1`, but not `#<tab>O`.
+    line of a word has, or no tab where that has one: `# sent_id = 1`, but not `#<tab>O`.
 
     Args:
         lines: each with where it stands.
     """
-    width, inside = 0, False
-    held: list[tuple[_Place, list[str], bool]] = []  # until the width is known
+    width, tabbed, inside = 0, False, False
+    held: list[tuple[_Place, list[str], str]] = []  # until it is known how words are parted; with what may be a comment
     for where, line in lines:
         found = cells(line)
         word = bool(found) and not found[0].startswith(DOCUMENT)
         doubtful = word and not inside and found[0].startswith("#")
         inside = word and not doubtful
-        held.append((where, found, doubtful))
+        held.append((where, found, line if doubtful else ""))
         if inside and not width:
-            width = len(found)
+            width, tabbed = len(found), "\t" in line
         if width:
-            yield from _settled(held, width)
+            for place, parted, doubt in held:
+                if not doubt or (len(parted) == width and ("\t" in doubt or not tabbed)):
+                    yield place, parted
             held.clear()
     yield from ((where, found) for where, found, _ in held)
 
@@ -43,7 +45,3 @@ def cells(line: str) -> list[str]:
     if not line.strip():
         return []
     return line.split("\t") if "\t" in line else re.split(" +", line.strip(" "))
-
-
-def _settled(held: list[tuple[_Place, list[str], bool]], width: int) -> Iterator[tuple[_Place, list[str]]]:
-    return ((where, found) for where, found, doubtful in held if not doubtful or len(found) == width)

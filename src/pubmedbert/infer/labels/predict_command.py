@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 CHUNK = 256
 """Most inputs that are read, predicted and printed at a time."""
-_ENDINGS = (".jsonl", ".txt", ".conll", ".tsv")
+_WORDS = (".conll", ".iob", ".iob2", ".bio", ".tsv")
+_ENDINGS = (".jsonl", ".txt", *_WORDS)
 
 Level = Literal["tokens", "text"]
 
@@ -51,9 +52,9 @@ def predict(
     ----------
     file
         .jsonl: objects with "text" (and "text_b" for the second of a pair), or "words" (or "tokens"), a list; their
-        "id" is printed again. .txt: a text a line, empty lines are skipped. .conll or .tsv: a token a line, in the
-        first column, and an empty line between sentences. A single - reads texts or JSON lines from standard input,
-        and answers them as they arrive.
+        "id" is printed again. .txt: a text a line, empty lines are skipped. .conll, .iob, .iob2, .bio or .tsv: a token
+        a line, in the first column, and an empty line between sentences. A single - reads texts or JSON lines from
+        standard input, and answers them as they arrive.
     model
         A fine-tuned model: a folder in Hugging Face layout, or a hub id.
     backend
@@ -83,7 +84,7 @@ def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = Non
     """
     name = "standard input" if file == "-" else file
     ending = Path(file).suffix.lower()
-    if ending not in (".conll", ".tsv"):
+    if ending not in _WORDS:
         json_lines = None if file == "-" else ending == ".jsonl"
         inputs: Iterable[Input | None] = _lines(blocks(stream, name, CHUNK), name, json_lines, level, pairs)
     elif level == "text":

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pubmedbert import runs
+from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
+from pubmedbert.progress import say
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,27 @@ def read(folder: Path, name: str = "") -> Record:
     """
     lines = runs.metrics(folder)
     settings = {key: value for key, value in runs.config(folder).items() if not isinstance(value, dict)}
-    path = folder / runs.EVALUATION
-    found = read_json(path) if path.is_file() else {}
-    parts = found.get("breakdown")
+    found = _evaluation(folder / runs.EVALUATION)
     return Record(
         name or folder.resolve().name,
         settings,
         [line for line in lines if "loss" in line],
         [line for line in lines if "eval_loss" in line],
         sum("skipped" in line for line in lines),
-        parts if isinstance(parts, dict) else {},
+        found.get("breakdown", {}),
         str(found.get("checkpoint", "")),
         str(found.get("masks", "")),
     )
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    """What `pubmedbert evaluate` left; nothing, and a word about it, where that is damaged."""
+    try:
+        found: dict[str, Any] = read_json(path) if path.is_file() else {}
+        for parts in found.get("breakdown", {}).values():
+            for part in parts:
+                str(part["name"]), float(part["accuracy"]), int(part["words"])
+    except (InputError, AttributeError, KeyError, TypeError, ValueError):
+        say(f"{path} is damaged and left out: 'pubmedbert evaluate' writes it anew")
+        return {}
+    return found

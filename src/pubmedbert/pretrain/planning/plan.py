@@ -225,7 +225,8 @@ def _stage(
     again = 4 / 3 if chosen.checkpointed else 1.0  # one more forward pass
     mfu = gpu.reached(config.width, stage.length) if setting.mfu is None else setting.mfu
     work = stage.mean_rows * flops
-    spent = step_seconds(work * again, gpu, gpus, config.width, stage.length, 4.0 * count(model), mfu)
+    slowest = work * share * gpus / stage.rows  # all wait for the GPU with the most rows
+    spent = step_seconds(slowest * again, gpu, gpus, config.width, stage.length, 4.0 * count(model), mfu)
     steps = math.floor(recipe.minutes * 60 * stage.share / spent) if recipe.minutes else stage.steps
     tokens = stage.length * setting.fill
     return StagePlan(
@@ -308,6 +309,8 @@ def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
             f"fp32 on it{slower}, which takes several times as long"
         )
     for part in planned:
+        if (idle := setting.gpus - part.stage.rows) > 0:
+            notes.append(f"{idle:,} of the GPUs have no row of {part.stage.length} to work on: a step has too few")
         if not part.micro_rows:
             ways = [_way(fit) for fit in part.fits if fit.most_rows]
             otherwise = f"; it would with {' or '.join(ways)}" if ways else ""
