@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubmedbert.errors import InputError
 from pubmedbert.pretrain.recipe import SCHEDULES, Phase, Recipe
 from pubmedbert.pretrain.schedule import Moment, complete, learning_rate, moment, position
 
@@ -15,16 +18,23 @@ def moments(recipe: Recipe) -> list[Moment]:
     return [moment(recipe, *position(recipe, step, 0.0, 0.0)) for step in range(recipe.steps)]
 
 
-@given(st.integers(1, 500), st.floats(0, 1), st.sampled_from(SCHEDULES))
+@given(st.integers(1, 500), st.floats(0, 0.99), st.sampled_from(SCHEDULES))
 def test_the_learning_rate_rises_and_falls_to_zero(steps: int, warmup: float, schedule: str) -> None:
-    recipe = Recipe(steps=steps, warmup=warmup, lr=1e-3, schedule=schedule)
+    recipe = Recipe(steps=steps, warmup=warmup, lr=1e-3, schedule=schedule, decay=min(0.2, 1 - warmup))
     rates = [now.lr for now in moments(recipe)]
     assert all(0 < rate <= 1e-3 * (1 + 1e-9) for rate in rates)
     top = int(np.argmax(rates))
     assert all(np.diff(rates[: top + 1]) > 0)
     assert all(np.diff(rates[top:]) <= 1e-12)
-    if warmup < 1:
-        assert learning_rate(recipe, 1.0, 2.0) == pytest.approx(0, abs=1e-12)
+    assert learning_rate(recipe, 1.0, 2.0) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"warmup": 1.0}, {"schedule": "wsd", "decay": 0.0}, {"schedule": "wsd", "warmup": 0.9, "decay": 0.2}]
+)
+def test_schedules_that_would_not_fall_to_zero_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="recipe: (warmup|decay) must be from"):
+        Recipe(**settings)
 
 
 def test_the_papers_schedule_at_known_steps() -> None:
