@@ -33,7 +33,7 @@ def test_the_learning_rate_rises_and_falls_to_zero(steps: int, warmup: float, sc
     "settings", [{"warmup": 1.0}, {"schedule": "wsd", "decay": 0.0}, {"schedule": "wsd", "warmup": 0.9, "decay": 0.2}]
 )
 def test_schedules_that_would_not_fall_to_zero_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="recipe: (warmup|decay) must be from"):
+    with pytest.raises(InputError, match=r"recipe: (warmup|decay) must be from"):
         Recipe(**settings)
 
 
