@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pubmedbert.cli import main
+from pubmedbert.pretrain.loop import pretrain
+from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.shards.write import write_shards
 from pubmedbert.vocab.folder import save
 from pubmedbert.vocab.train import train
@@ -16,6 +20,20 @@ from pubmedbert.vocab.train import train
 SUBJECTS = ("aspirin", "warfarin", "insulin", "metformin", "imatinib", "morphine", "digoxin", "heparin")
 VERBS = ("inhibits", "lowers", "binds", "activates")
 OBJECTS = ("cyclooxygenase", "thrombin", "glucose", "kinase", "opioid", "sodium", "factor", "receptor")
+
+
+SMALL = Recipe(
+    precision="fp32",
+    size="tiny",
+    length=32,
+    max_positions=64,
+    rows=16,
+    pack_tokens=256,
+    steps=12,
+    lr=2e-3,
+    evaluate_every=5,
+    checkpoint_every=4,
+)
 
 
 class Corpus:
@@ -67,3 +85,30 @@ def metrics(run: Path) -> list[dict[str, object]]:
     for line in lines:
         assert line.pop("seconds") >= 0
     return lines
+
+
+@pytest.fixture(scope="session")
+def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `SMALL`, which nobody may change."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    pretrain(SMALL, shards, run)
+    return run
+
+
+def settings(recipe: Recipe) -> list[str]:
+    """The recipe as command-line overrides of `mini`."""
+    return [part for line in recipe.toml().splitlines() for part in ("--set", line)]
+
+
+def changed(recipe: Recipe, **settings: object) -> Recipe:
+    return replace(recipe, **settings)  # type: ignore[arg-type]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *tokens: object) -> str:
+    """Run the command line, which must print one sentence and exit with 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(token) for token in tokens])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    return error

@@ -8,48 +8,17 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from pubmedbert.cli import main
 from pubmedbert.errors import InputError
 from pubmedbert.pretrain import loop
 from pubmedbert.pretrain.loop import Sums, Work, pretrain
 from pubmedbert.pretrain.recipe import Recipe, load_recipe
 from pubmedbert.pretrain.run import Run
-from tests.pretrain.conftest import make_shards, metrics
-
-SMALL = Recipe(
-    precision="fp32",
-    size="tiny",
-    length=32,
-    max_positions=64,
-    rows=16,
-    pack_tokens=256,
-    steps=12,
-    lr=2e-3,
-    evaluate_every=5,
-    checkpoint_every=4,
-)
-
-
-def settings(recipe: Recipe) -> list[str]:
-    """The recipe as command-line overrides of `mini`."""
-    return [part for line in recipe.toml().splitlines() for part in ("--set", line)]
-
-
-def changed(recipe: Recipe, **settings: object) -> Recipe:
-    return replace(recipe, **settings)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def finished(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "finished"
-    pretrain(SMALL, shards, run)
-    return run
+from tests.pretrain.conftest import SMALL, changed, fails, make_shards, metrics, settings
 
 
 def test_metrics_have_a_line_for_each_step_and_evaluation(finished: Path) -> None:
@@ -284,16 +253,6 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
         r"start again in another --out with lr below 0\.002",
     ):
         pretrain(changed(SMALL, most_skips=2), shards, tmp_path / "run")
-
-
-def fails(capsys: pytest.CaptureFixture[str], *tokens: object) -> str:
-    """Run the command line, which must print one sentence and exit with 2."""
-    with pytest.raises(SystemExit) as stopped:
-        main([str(token) for token in tokens])
-    assert stopped.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("error: ")
-    return error
 
 
 def test_other_settings_or_shards_are_refused(

@@ -174,7 +174,7 @@ def _own(path: Path) -> _Own:
         task=task,
         files=files,
         metric=_choice(path, table, "metric", METRICS[task]) if "metric" in table else default,
-        negative=_string(path, table, "negative") if "negative" in table else None,
+        negative=_string(path, {"negative": _written(table["negative"])}, "negative") if "negative" in table else None,
         read=_reader(path, table, task, form),
     )
 
@@ -232,14 +232,16 @@ def _label(row: Row, column: str, task: Task, separator: str | None) -> str | fl
         value = [part.strip() for part in value.split(separator) if part.strip()]
     if not isinstance(value, list):
         raise InputError(f'{row.where}: "{column}" must be a list of labels, not {value!r}')
-    labels = [_written(item) for item in value]
-    for item, text in zip(value, labels, strict=True):
+    labels: set[str] = set()
+    for item in value:
+        text = _written(item)
         if not isinstance(text, str) or not text.strip():
             raise InputError(
                 f'{row.where}: "{column}" must be a list of texts, whole numbers, true or false; {item!r} is none'
             )
+        labels.add(text.strip())
     try:
-        return tuple(sorted({valid(str(text).strip()) for text in labels}))
+        return tuple(sorted(valid(label) for label in labels))
     except InputError as error:
         raise InputError(f"{row.where}: {error}") from error
 
@@ -260,7 +262,7 @@ def _written(value: object) -> object:
 
 
 def _string(path: Path, table: dict[str, Any], key: str, default: str = "") -> str:
-    value = _written(table.get(key, default)) if key == "negative" else table.get(key, default)
+    value = table.get(key, default)
     if not isinstance(value, str) or not value:
         raise InputError(f'{path}: {key} must be a text such as {key} = "...", not {value!r}')
     return value
