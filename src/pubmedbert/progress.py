@@ -18,7 +18,9 @@ def say(message: str) -> None:
 
 @contextmanager
 def progress(label: str, total: float | None, unit: str, done: float = 0) -> Iterator[Advance]:
-    """Show how far `label` is; yields `advance(amount=1, note="")`.
+    """Show how far `label` is; yields `advance(amount=1, note="", earlier=False)`.
+
+    What was done `earlier` (by a process before, or less than nothing, where work is given up) is no part of the rate.
 
     Args:
         label: what is being done, such as "reading pubmed26n0001.xml.gz".
@@ -39,7 +41,7 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,.0f}" + ("/{task.total:,.0f} " if total is not None else " ") + unit),
+        TextColumn("{task.fields[count]} " + unit),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -47,18 +49,24 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, rate="", note="")
+        task = bar.add_task(label, total=total, count=_count(done, total), rate="", note="")
         bar.update(task, completed=done)
-        shown = ""
+        shown, gained = "", 0.0
 
-        def advance(amount: float = 1, note: str = "") -> None:
-            nonlocal shown
+        def advance(amount: float = 1, note: str = "", *, earlier: bool = False) -> None:
+            nonlocal shown, gained
             shown = note or shown
-            gained = bar.tasks[0].completed + amount - done
+            gained += 0 if earlier else amount
             rate = gained / max(time.monotonic() - started, 1e-9)
-            bar.update(task, advance=amount, rate=_speed(rate), note=shown)
+            count = _count(bar.tasks[0].completed + amount, total)
+            bar.update(task, advance=amount, count=count, rate=_speed(rate), note=shown)
 
         yield advance
+
+
+def _count(count: float, total: float | None) -> str:
+    """How much of how much, with a decimal where it is not whole."""
+    return "/".join(f"{amount:,.1f}".removesuffix(".0") for amount in (count, total) if amount is not None)
 
 
 def _speed(rate: float) -> str:
@@ -69,22 +77,21 @@ def _speed(rate: float) -> str:
 @contextmanager
 def _lines(label: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
     started = last = time.monotonic()
-    count = done
+    count, gained = done, 0.0
 
     def line(note: str) -> None:
-        elapsed = max(time.monotonic() - started, 1e-9)
-        rate = (count - done) / elapsed
-        share = f"{count:,.0f}/{total:,.0f}" if total is not None else f"{count:,.0f}"
+        rate = gained / max(time.monotonic() - started, 1e-9)
         left = f", {max(total - count, 0) / rate:,.0f} s left" if total is not None and rate > 0 else ""
-        say(f"{label}: {share} {unit}, {_speed(rate)}{left}{', ' + note if note else ''}")
+        say(f"{label}: {_count(count, total)} {unit}, {_speed(rate)}{left}{', ' + note if note else ''}")
 
-    def advance(amount: float = 1, note: str = "") -> None:
-        nonlocal count, last
+    def advance(amount: float = 1, note: str = "", *, earlier: bool = False) -> None:
+        nonlocal count, gained, last
         count += amount
+        gained += 0 if earlier else amount
         if time.monotonic() - last >= LOG_EVERY_SECONDS:
             last = time.monotonic()
             line(note)
 
     yield advance
-    if count > done:
+    if gained:
         line("done")

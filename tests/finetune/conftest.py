@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pubmedbert.finetune.own_data import open_own
+from pubmedbert.finetune.recipe import Recipe
+from pubmedbert.finetune.run import finetune
+from pubmedbert.finetune.seeds import Job
 from pubmedbert.model import hf
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.encoder import initialise
@@ -16,6 +23,8 @@ from pubmedbert.vocab.folder import build as build_tokenizer
 from pubmedbert.vocab.folder import save
 from tests.infer.conftest import WORDS
 
+FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0, precision="fp32")
+"""Settings that a model this small learns with."""
 FILLER = ("a", "b", "c", ".", "is", "the", "tyrosine")
 
 
@@ -78,3 +87,26 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }.items():
         (folder / f"{task}.toml").write_text(f'task = "{task}"\n{settings}')
     return folder
+
+
+def job(own: Path, tiny: Path, task: str = "ner", **changes: Any) -> Job:
+    """Two seeds of a task of `own` on `tiny`."""
+    opened = partial(open_own, own / f"{task}.toml")
+    return replace(Job(open=opened, model=tiny, model_name="tiny", recipe=FAST, seeds=2), **changes)
+
+
+@pytest.fixture(scope="session")
+def finished(own: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two seeds, which no test changes."""
+    folder = tmp_path_factory.mktemp("runs") / "ner"
+    finetune(job(own, tiny), folder)
+    return folder
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """What a run left, without the seconds it took."""
+    result = json.loads((folder / "result.json").read_text())
+    for entry in result["seeds"]:
+        entry.pop("seconds")
+    files = sorted(path for path in folder.glob("seed-*/*") if path.name not in ("seed.json", "README.md"))
+    return {"result": result} | {str(path.relative_to(folder)): path.read_bytes() for path in files}

@@ -19,7 +19,7 @@ from pubmedbert.finetune.recipe import Recipe
 FAST = Recipe(lr=1e-2, epochs=12, batch=16, dropout=0.0, max_length=32, restarts=0, precision="fp32")
 
 
-def quiet(note: str, gained: int) -> None:
+def quiet(news: loop.News) -> None:
     pass
 
 
@@ -30,13 +30,15 @@ def ready(own: Path, tiny: Path, task: str, recipe: Recipe = FAST) -> loop.Setup
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("task", ["ner", "classification", "relation", "multilabel", "pairs", "similarity"])
 def test_every_task_is_learned(own: Path, tiny: Path, task: str, precision: str) -> None:
-    notes: list[str] = []
+    told: list[loop.News] = []
     made = ready(own, tiny, task, replace(FAST, precision=precision))
-    fitted = loop.fit(made, 0, lambda note, _: notes.append(note))
-    assert fitted.dev > 0.85, notes
+    fitted = loop.fit(made, 0, told.append)
+    epochs = [news.text for news in told if " done, " in news.text]
+    assert fitted.dev > 0.85, epochs
     assert not fitted.collapsed
     assert fitted.restarts == 0
-    assert len(notes) == len(fitted.history) == 12
+    assert len(epochs) == len(fitted.history) == 12
+    assert sum(news.gained for news in told) == pytest.approx(12)
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] / 2
 
 
@@ -79,27 +81,37 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize("select", ["best", "last"])
-def test_a_killed_attempt_goes_on_from_its_last_epoch_to_the_same_bits(
-    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str
+@pytest.mark.parametrize("where", [(1, 7, 20, 41), (8, 9, 24, 25)])
+def test_an_attempt_killed_anywhere_goes_on_from_its_last_update_to_the_same_bits(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, select: str, where: tuple[int, ...]
 ) -> None:
+    """In an epoch, in the validation after it, and when it is over."""
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     made = ready(own, tiny, "ner", replace(FAST, epochs=5, dropout=0.1, freeze=1, select=select))
     whole = loop.fit(made, 3, quiet)
-    notes: list[str] = []
+    told: list[loop.News] = []
 
-    def kill(note: str, gained: int) -> None:
-        notes.append(note)
-        if len(notes) in (2, 4):
+    def kill(news: loop.News) -> None:
+        told.append(news)
+        if len(told) in where:
             raise KilledError
 
-    for _ in range(2):
+    for _ in where:
         with pytest.raises(KilledError):
             loop.fit(made, 3, kill, tmp_path)
     resumed = loop.fit(made, 3, kill, tmp_path)
     assert same(whole, resumed)
     assert resumed.answers == whole.answers
     assert resumed.best_epoch == whole.best_epoch
-    assert 5 < len(notes) < 10, "epochs that were saved are not trained again"
+    trained = sum(news.gained for news in told if not news.event)
+    updates = -(-len(made.train.rows) // made.recipe.batch)
+    assert 5 < trained <= 5 + len(where) / updates + 1e-9, "at most the update at hand is lost by a kill"
+    assert sum(news.text.endswith("goes on from there") for news in told) >= len(where) - 1
+
+
+def test_a_checkpoint_waits_until_it_is_due(own: Path, tiny: Path, tmp_path: Path) -> None:
+    loop.fit(ready(own, tiny, "ner", replace(FAST, epochs=1)), 0, quiet, tmp_path)
+    assert not list(tmp_path.rglob(checkpoint.NAME)), "an attempt of seconds writes none"
 
 
 def test_a_damaged_checkpoint_is_not_used(
@@ -122,11 +134,12 @@ def test_a_collapse_begins_anew_and_is_counted(own: Path, tiny: Path, tmp_path: 
         for name, value in made.base.named_parameters():
             if "norm" not in name:
                 value.mul_(1e-3)
-    notes: list[str] = []
-    fitted = loop.fit(made, 0, lambda note, _: notes.append(note), tmp_path)
+    told: list[loop.News] = []
+    fitted = loop.fit(made, 0, told.append, tmp_path)
     assert fitted.collapsed
     assert fitted.restarts == 2
-    assert [note.split(",")[0] for note in notes if "collapsed" in note] == [
+    assert sum(news.gained for news in told) == pytest.approx(1), "what is given up does not count"
+    assert [news.text.split(",")[0] for news in told if "collapsed" in news.text] == [
         f"seed 0: attempt {number} diverged or collapsed to one answer" for number in (1, 2, 3)
     ]
 

@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,40 +13,16 @@ import pytest
 from safetensors.torch import load_file
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune import loop, search
+from pubmedbert.finetune import loop
 from pubmedbert.finetune.dataset import Example, Split, hidden
 from pubmedbert.finetune.loop import Fitted, Setup
 from pubmedbert.finetune.own_data import open_own
 from pubmedbert.finetune.predictions import read_predictions
-from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.finetune.run import finetune
-from pubmedbert.finetune.seeds import Job
 from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.model import precision
 from pubmedbert.model.locate import locate
-
-FAST = Recipe(lr=1e-2, epochs=4, batch=16, dropout=0.1, max_length=32, restarts=0, precision="fp32")
-
-
-def job(own: Path, tiny: Path, task: str = "ner", **changes: Any) -> Job:
-    opened = partial(open_own, own / f"{task}.toml")
-    return replace(Job(open=opened, model=tiny, model_name="tiny", recipe=FAST, seeds=2), **changes)
-
-
-@pytest.fixture(scope="module")
-def finished(own: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "ner"
-    finetune(job(own, tiny), folder)
-    return folder
-
-
-def content(folder: Path) -> dict[str, Any]:
-    """What a run left, without the seconds it took."""
-    result = json.loads((folder / "result.json").read_text())
-    for entry in result["seeds"]:
-        entry.pop("seconds")
-    files = sorted(path for path in folder.glob("seed-*/*") if path.name not in ("seed.json", "README.md"))
-    return {"result": result} | {str(path.relative_to(folder)): path.read_bytes() for path in files}
+from tests.finetune.conftest import FAST, content, job
 
 
 def test_a_run_leaves_models_predictions_and_a_result(finished: Path, own: Path) -> None:
@@ -113,11 +82,6 @@ def test_the_faster_precision_is_measured_once_for_a_run(
     assert trained("slow", "auto", 1.1) == exact
     trained("fast", "auto", 2.0, seeds=1)
     assert trained("fast", "auto", 1.1) == halves, "a run goes on as it began"
-
-
-def test_workers_side_by_side_give_the_same_bits(finished: Path, own: Path, tiny: Path, tmp_path: Path) -> None:
-    finetune(job(own, tiny, workers=2), tmp_path / "run")
-    assert content(tmp_path / "run") == content(finished)
 
 
 def test_only_the_best_model_is_kept_where_asked(own: Path, tiny: Path, tmp_path: Path) -> None:
@@ -264,121 +228,6 @@ def test_a_folder_with_something_else_is_refused(own: Path, tiny: Path, tmp_path
     (tmp_path / "notes.txt").touch()
     with pytest.raises(InputError, match=r"holds notes\.txt and is no fine-tuning run"):
         finetune(job(own, tiny), tmp_path)
-
-
-def test_an_error_in_a_worker_is_told(own: Path, tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="freeze = 7: the model has 2 layers"):
-        finetune(job(own, tiny, workers=2, recipe=replace(FAST, freeze=7)), tmp_path / "run")
-
-
-def start(own: Path, tiny: Path, folder: Path, workers: int) -> subprocess.Popen[bytes]:
-    code = (
-        "import sys; from pathlib import Path; from tests.finetune.test_run import job, FAST;"
-        "from pubmedbert.finetune import loop; from pubmedbert.finetune.run import finetune\n"
-        "if __name__ == '__main__':\n"
-        "    loop.CHECKPOINT_SECONDS = 0\n"
-        f"    given = job(Path({str(own)!r}), Path({str(tiny)!r}), workers={workers})\n"
-        f"    finetune(given, Path({str(folder)!r}))"
-    )
-    script = folder.parent / "script.py"
-    script.write_text(code)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, env=environment)
-
-
-def test_a_run_killed_at_random_moments_ends_as_if_it_never_was(
-    finished: Path, own: Path, tiny: Path, tmp_path: Path
-) -> None:
-    folder, draw = tmp_path / "run", random.Random(0)
-    for kill in range(4):
-        process = start(own, tiny, folder, workers=1)
-        deadline = time.monotonic() + 60
-        while not list(folder.glob(".seed-*/*/epoch")) and not list(folder.glob("seed-*")):
-            assert time.monotonic() < deadline or process.poll() is not None
-            time.sleep(0.01)
-        time.sleep(draw.random() * 0.3)
-        process.send_signal(signal.SIGKILL if kill % 2 else signal.SIGTERM)
-        process.wait(60)
-    finetune(job(own, tiny), folder)
-    assert content(folder) == content(finished)
-
-
-def test_workers_end_with_their_parent_and_not_before(own: Path, tiny: Path, tmp_path: Path) -> None:
-    process = start(own, tiny, tmp_path / "run", workers=2)
-    deadline = time.monotonic() + 60
-    children: list[int] = []
-    while len(children) < 2 and time.monotonic() < deadline and process.poll() is None:
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        children = [int(child) for child in listed if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
-        time.sleep(0.01)
-    for child in children:
-        os.kill(child, signal.SIGINT)
-    time.sleep(0.3)
-    assert all(Path(f"/proc/{child}").exists() for child in children), "Ctrl-C is the parent's to answer"
-    process.kill()
-    process.wait(60)
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{child}").exists() for child in children):
-        assert time.monotonic() < deadline, "a worker outlives its parent"
-        time.sleep(0.05)
-
-
-def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
-    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3], "batch": [16, 32]})
-    fit, tried = loop.fit, list[tuple[float, int]]()
-
-    def killed(ready: Setup, *rest: Any) -> Fitted:
-        tried.append((ready.recipe.lr, ready.recipe.epochs))
-        if len(tried) == 3:
-            raise KeyboardInterrupt
-        return fit(ready, *rest)
-
-    monkeypatch.setattr(loop, "fit", killed)
-    asked = job(own, tiny, seeds=1, search=4, fixed=("batch",))
-    with pytest.raises(KeyboardInterrupt):
-        finetune(asked, tmp_path / "run")
-    result = finetune(asked, tmp_path / "run")
-    assert len(tried) == 4 + 1 + 1, "four settings, one of them twice, and the run itself"
-    assert len(set(tried[:5])) == 4
-    assert (result["recipe"]["lr"], result["recipe"]["epochs"], result["recipe"]["batch"]) == (1e-2, 3, 16)
-    log = tmp_path / "run" / ".search.log"
-    with log.open("a") as stream:  # killed while it wrote
-        stream.write('{"op_code": 5')
-    Path(f"{log}.lock").symlink_to("run/.search.log")
-    again = finetune(asked, tmp_path / "run")
-    assert again == result
-    assert len(tried) == 6
-    log.write_text("{\n" + log.read_text())
-    with pytest.raises(InputError, match=r"search\.log is damaged: delete it"):
-        finetune(asked, tmp_path / "run")
-    with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
-        finetune(replace(asked, search=5), tmp_path / "other")
-
-
-def test_a_search_of_other_settings_is_not_taken_over(
-    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3]})
-    asked = job(own, tiny, seeds=1, search=2, fixed=("epochs",))
-    finetune(asked, tmp_path / "run")
-    with pytest.raises(InputError, match=r"was made with fixed = \['epochs'\], now it is \['epochs', 'lr'\]"):
-        finetune(replace(asked, fixed=("epochs", "lr")), tmp_path / "run")
-
-
-def test_a_setting_that_collapses_is_not_chosen(
-    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2]})
-    fit = loop.fit
-
-    def one_answer_scores_more(ready: Setup, *rest: Any) -> Fitted:
-        fallen = ready.recipe.lr < 1e-3
-        return replace(fit(ready, *rest), dev=0.7 if fallen else 0.6, collapsed=fallen)
-
-    monkeypatch.setattr(loop, "fit", one_answer_scores_more)
-    assert finetune(job(own, tiny, seeds=1, search=2), tmp_path / "run")["recipe"]["lr"] == 1e-2
 
 
 def test_the_bundled_model_can_be_fine_tuned(own: Path, tmp_path: Path) -> None:

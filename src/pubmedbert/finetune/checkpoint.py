@@ -1,4 +1,4 @@
-"""The end of an epoch on disk: weights, the best weights, the optimizer's moments and a note of where the seed was."""
+"""An attempt on disk: weights, the best weights, the optimizer's moments and a note of where it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pubmedbert.model.hf import write_tensors
 from pubmedbert.model.tuned import Tuned
 from pubmedbert.progress import say
 
-NAME = "epoch"
+NAME = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Progress:
 
     epoch: int = 0
     """Epochs done."""
+    update: int = 0
+    """Updates done of the epoch at hand."""
+    loss: float = 0.0
+    """Sum of their losses."""
     seconds: float = 0.0
     """Time spent training."""
     best_epoch: int = 0
@@ -38,10 +42,17 @@ class Progress:
     best: dict[str, Tensor] | None = None
     """Weights of the best epoch."""
 
-    def after(self, *, loss: float, score: float, spent: float) -> Progress:
-        """An epoch later."""
-        history = [*self.history, {"loss": loss, "dev": score}]
-        return replace(self, epoch=self.epoch + 1, seconds=self.seconds + spent, history=history)
+    def updated(self, loss: float, seconds: float) -> Progress:
+        """An update later."""
+        return replace(self, update=self.update + 1, loss=self.loss + loss, seconds=self.seconds + seconds)
+
+    def after(self, score: float, updates: int) -> Progress:
+        """When an epoch of so many updates is over and dev was scored."""
+        history = [*self.history, {"loss": self.loss / updates, "dev": score}]
+        return replace(self, epoch=self.epoch + 1, update=0, loss=0.0, history=history)
+
+
+_NOTED = ("epoch", "update", "loss", "seconds", "best_epoch", "history", "answers")
 
 
 def save(folder: Path, model: Tuned, adam: torch.optim.Optimizer, at: Progress) -> None:
@@ -55,33 +66,32 @@ def save(folder: Path, model: Tuned, adam: torch.optim.Optimizer, at: Progress) 
         write_tensors(at.best or {}, new / "best.safetensors")
         write_tensors(_moments(model, adam), new / "optimizer.safetensors")
         files = {path.name: sha256(path) for path in sorted(new.iterdir())}
-        note: dict[str, Any] = {
-            key: getattr(at, key) for key in ("epoch", "seconds", "best_epoch", "history", "answers")
-        }
+        note: dict[str, Any] = {key: getattr(at, key) for key in _NOTED}
         write_json(new / "state.json", note | {"files": files})
 
 
-def load(folder: Path, model: Tuned, adam: torch.optim.Optimizer) -> Progress:
-    """Fill model and optimizer from the checkpoint; where there is none, or a damaged one, the attempt begins anew."""
+def load(folder: Path, model: Tuned, adam: torch.optim.Optimizer) -> Progress | None:
+    """Fill model and optimizer from the checkpoint; None where there is none, or a damaged one: it begins anew."""
     found = folder / NAME
     if not found.is_dir():
-        return Progress()
+        return None
     try:
         note: dict[str, Any] = read_json(found / "state.json")
         for name, expected in note["files"].items():
             if sha256(found / name) != expected:
                 raise InputError(f"{name} does not have its checksum")
+        at = {key: note[key] for key in _NOTED}
         weights, best, moments = (load_file(found / f"{name}.safetensors") for name in ("model", "best", "optimizer"))
     except (InputError, SafetensorError, OSError, KeyError) as error:
         say(f"{found} is damaged ({error}); the attempt begins anew")
-        return Progress()
+        return None
     model.load_state_dict(weights)
     for name, parameter in model.named_parameters():
         if f"{name}.exp_avg" in moments:
             keys = ("step", "exp_avg", "exp_avg_sq")
             adam.state[parameter] = {key: moments[f"{name}.{key}"] for key in keys}
     answers = [tuple(answer) if isinstance(answer, list) else answer for answer in note["answers"]]
-    return Progress(note["epoch"], note["seconds"], note["best_epoch"], note["history"], answers, best)
+    return Progress(**at | {"answers": answers, "best": best})
 
 
 def _moments(model: Tuned, adam: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The fine-tuning loop: set up, fit, validate, for one seed. Killed anywhere, it goes on from the last saved epoch."""
+"""The fine-tuning loop: set up, fit, validate, for one seed. Killed anywhere, it goes on from its last checkpoint."""
 
 from __future__ import annotations
 
@@ -31,10 +31,24 @@ from pubmedbert.model.precision import in_bf16
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.model.tuned import Tuned
 
-Report = Callable[[str, int], None]
-"""Takes a line, and how many epochs were gained: one, or less than none when an attempt is given up."""
-CHECKPOINT_SECONDS = 120.0
-"""Training time after which an epoch's end leaves a checkpoint."""
+CHECKPOINT_SECONDS = 300.0
+"""Time after which an update leaves a checkpoint."""
+LONG_EPOCH_SECONDS = 10.0
+"""Epochs that take longer are told one by one."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What a seed tells of itself while it trains."""
+
+    text: str
+    gained: float = 0.0
+    """Epochs by which it is further; below zero where an attempt is given up."""
+    event: bool = False
+    """Whether it is to be said in any case. What an event gains or loses was not trained just now."""
+
+
+Report = Callable[[News], None]
 
 
 @dataclass(frozen=True)
@@ -123,20 +137,21 @@ def fit(ready: Setup, seed: int, report: Report, folder: Path | None = None) -> 
     Args:
         ready: from `setup`.
         seed: decides new weights, order and dropout.
-        report: called after each epoch.
+        report: called after each update, each pack of predictions and each epoch.
         folder: where checkpoints of the attempt at hand are kept; None keeps none.
     """
     for restart in range(ready.recipe.restarts + 1):
         place = None if folder is None else folder / f"attempt-{restart}"
         if place is not None and restart < ready.recipe.restarts and (place / "collapsed").exists():
             continue
-        fitted = _attempt(ready, seed, restart, report, place)
+        attempt = _Attempt(ready, seed, restart, report, place)
+        fitted = attempt.fitted()
         if not fitted.collapsed:
             break
         again = restart < ready.recipe.restarts
-        lost = -len(fitted.history) if again else 0
+        lost = -attempt.epochs() if again else 0.0
         then = ", it begins anew" if again else ""
-        report(f"seed {seed}: attempt {restart + 1} diverged or collapsed to one answer{then}", lost)
+        report(News(f"seed {seed}: attempt {restart + 1} diverged or collapsed to one answer{then}", lost, event=True))
         if place is not None:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
@@ -144,46 +159,111 @@ def fit(ready: Setup, seed: int, report: Report, folder: Path | None = None) -> 
     return fitted
 
 
-def _attempt(ready: Setup, seed: int, restart: int, report: Report, folder: Path | None) -> Fitted:
-    """Train for all epochs, from the last that was saved."""
-    recipe, drawn = ready.recipe, seed + 100_003 * restart
-    model = new_model(ready.base, ready.head, recipe, drawn)
-    updates = math.ceil(len(ready.train.rows) / recipe.batch)
-    optimizer = Optimizer(model, recipe, updates * recipe.epochs)
-    at = Progress() if folder is None else checkpoint.load(folder, model, optimizer.adam)
-    best = at.best or _weights(model)
-    saved = at.seconds
-    if at.epoch:
-        report(f"seed {seed}: goes on after epoch {at.epoch}/{recipe.epochs}", at.epoch)
-    while at.epoch < recipe.epochs:
-        started = time.perf_counter()
-        loss = train_epoch(ready, model, optimizer, drawn, at.epoch)
-        if not math.isfinite(loss):  # diverged: the weights of the epoch before are the last of any use
-            break
-        spent = time.perf_counter() - started
-        answers = predict(model, ready.dev_encoded, ready)
-        score = score_answers(ready.dataset, ready.dev, answers)
-        at = at.after(loss=loss, score=score, spent=spent)
-        if recipe.select == "last" or score >= max(entry["dev"] for entry in at.history):
-            best, at = _weights(model), replace(at, best_epoch=at.epoch, answers=answers)
-        left = (recipe.epochs - at.epoch) * at.seconds / at.epoch
-        rate = f"{len(ready.train.rows) / spent:,.1f} examples/s, {left:,.0f} s left"
-        report(f"seed {seed}: epoch {at.epoch}/{recipe.epochs}, loss {loss:.4f}, dev {score:.2%}, {rate}", 1)
-        if folder is not None and at.epoch < recipe.epochs and at.seconds - saved >= CHECKPOINT_SECONDS:
-            checkpoint.save(folder, model, optimizer.adam, replace(at, best=best))
-            saved = at.seconds
-    model.load_state_dict(best)
-    answers = at.answers or predict(model, ready.dev_encoded, ready)
-    return Fitted(
-        model=model.eval(),
-        answers=answers,
-        dev=score_answers(ready.dataset, ready.dev, answers),
-        best_epoch=at.best_epoch,
-        restarts=restart,
-        collapsed=at.epoch < recipe.epochs or collapsed(ready.dev, answers),
-        history=at.history,
-        seconds=at.seconds,
-    )
+class _Attempt:
+    """One attempt at a seed: trains, validates after each epoch, and leaves checkpoints on the way."""
+
+    def __init__(self, ready: Setup, seed: int, restart: int, report: Report, folder: Path | None) -> None:
+        recipe = ready.recipe
+        self._ready, self._seed, self._restart, self._report, self._folder = ready, seed, restart, report, folder
+        self._drawn = seed + 100_003 * restart
+        self._model = new_model(ready.base, ready.head, recipe, self._drawn)
+        self._updates = math.ceil(len(ready.train.rows) / recipe.batch)
+        self._optimizer = Optimizer(self._model, recipe, self._updates * recipe.epochs)
+        found = None if folder is None else checkpoint.load(folder, self._model, self._optimizer.adam)
+        self._at = found or Progress(best=_weights(self._model))
+        self._saved = time.monotonic()
+        self._before = self._at  # where this process began, from which it counts its speed
+        if found:
+            update = f", update {found.update:,}/{self._updates:,}" if found.update else ""
+            report(News(f"{self._where(found.epoch)} done{update}: goes on from there", self.epochs(), event=True))
+
+    def epochs(self) -> float:
+        """How far it is."""
+        return self._at.epoch + self._at.update / self._updates
+
+    def fitted(self) -> Fitted:
+        """Go on to the end, or to where the weights are no longer finite: the best before are then the last of use."""
+        epochs = self._ready.recipe.epochs
+        while self._at.epoch < epochs:
+            started = time.monotonic()
+            if not self._train():
+                break
+            self._validate(started)
+        self._model.load_state_dict(self._at.best or {})
+        at, dev = self._at, self._ready.dev
+        answers = at.answers or predict(self._model, self._ready.dev_encoded, self._ready)
+        return Fitted(
+            model=self._model.eval(),
+            answers=answers,
+            dev=score_answers(self._ready.dataset, dev, answers),
+            best_epoch=at.best_epoch,
+            restarts=self._restart,
+            collapsed=at.epoch < epochs or collapsed(dev, answers),
+            history=at.history,
+            seconds=at.seconds,
+        )
+
+    def _train(self) -> bool:
+        """What is left of the epoch's updates, whose order and dropout follow from (seed, epoch, update).
+
+        Returns:
+            Whether all stayed finite.
+        """
+        ready, batch = self._ready, self._ready.recipe.batch
+        draw = np.random.Generator(np.random.Philox([self._drawn, self._at.epoch]))
+        order = draw.permutation(len(ready.train.rows)).tolist()
+        self._model.train()
+        for number in range(self._at.update, self._updates):
+            started = time.perf_counter()
+            step = self._at.epoch * self._updates + number
+            torch.manual_seed(mixed(self._drawn, 2, step))  # dropout, the same after a resume
+            loss = update(ready, self._model, order[number * batch : (number + 1) * batch])
+            norm = self._optimizer.step(step)
+            if not (math.isfinite(norm) and math.isfinite(loss)):
+                return False
+            self._at = self._at.updated(loss, time.perf_counter() - started)
+            self._report(News(self._state(), 1 / self._updates))
+            self._save_when_due()
+        return True
+
+    def _validate(self, started: float) -> None:
+        """Answers to dev, which decide whether the epoch's weights are kept."""
+        ready, number = self._ready, self._at.epoch + 1
+        answers = predict(
+            self._model,
+            ready.dev_encoded,
+            ready,
+            lambda share: self._report(News(f"{self._where(number)}, predicting dev: {share:.0%}")),
+        )
+        at = self._at.after(score_answers(ready.dataset, ready.dev, answers), self._updates)
+        loss, score = at.history[-1]["loss"], at.history[-1]["dev"]
+        if ready.recipe.select == "last" or score >= max(entry["dev"] for entry in at.history):
+            at = replace(at, best=_weights(self._model), best_epoch=number, answers=answers)
+        self._at = at
+        text = f"{self._where(number)} done, loss {loss:.4f}, dev {score:.2%}, {self._speed()}"
+        self._report(News(text, event=time.monotonic() - started >= LONG_EPOCH_SECONDS))
+        self._save_when_due()
+
+    def _save_when_due(self) -> None:
+        if self._folder is not None and time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            checkpoint.save(self._folder, self._model, self._optimizer.adam, self._at)
+            self._saved = time.monotonic()
+
+    def _where(self, epoch: int) -> str:
+        return f"seed {self._seed}: epoch {epoch}/{self._ready.recipe.epochs}"
+
+    def _state(self) -> str:
+        """The epoch at hand in a line, and what dev said last."""
+        at = self._at
+        dev = f", dev {at.history[-1]['dev']:.2%} before" if at.history else ""
+        return f"{self._where(at.epoch + 1)}, loss {at.loss / max(at.update, 1):.4f}{dev}, {self._speed()}"
+
+    def _speed(self) -> str:
+        """Training examples a second, of this process."""
+        at, before = self._at, self._before
+        updates = (at.epoch - before.epoch) * self._updates + at.update - before.update
+        examples = updates * len(self._ready.train.rows) / self._updates
+        return f"{examples / max(at.seconds - before.seconds, 1e-9):,.1f} examples/s"
 
 
 def new_model(base: Bert, head: Head, recipe: Recipe, seed: int) -> Tuned:
@@ -205,23 +285,6 @@ def new_model(base: Bert, head: Head, recipe: Recipe, seed: int) -> Tuned:
     return model
 
 
-def train_epoch(ready: Setup, model: Tuned, optimizer: Optimizer, seed: int, epoch: int) -> float:
-    """All updates of an epoch; returns the mean loss. Order and dropout follow from (seed, epoch, update)."""
-    recipe = ready.recipe
-    order = np.random.Generator(np.random.Philox([seed, epoch])).permutation(len(ready.train.rows)).tolist()
-    model.train()
-    total, steps = 0.0, range(0, len(order), recipe.batch)
-    for number, start in enumerate(steps):
-        step = epoch * len(steps) + number
-        torch.manual_seed(mixed(seed, 2, step))  # dropout, the same after a resume
-        loss = update(ready, model, order[start : start + recipe.batch])
-        norm = optimizer.step(step)
-        if not math.isfinite(norm):
-            return math.nan
-        total += loss
-    return total / len(steps)
-
-
 def update(ready: Setup, model: Tuned, chosen: Sequence[int]) -> float:
     """Gradients of one batch, accumulated over its packs; returns its mean loss."""
     units = sum(len(ready.targets[number]) for number in chosen) if ready.head.level == "tokens" else len(chosen)
@@ -236,10 +299,12 @@ def update(ready: Setup, model: Tuned, chosen: Sequence[int]) -> float:
     return total
 
 
-def predict(model: Tuned, encoded: Encoded, ready: Setup) -> list[Answer]:
-    """Answers to encoded examples."""
+def predict(
+    model: Tuned, encoded: Encoded, ready: Setup, done: Callable[[float], None] = lambda _: None
+) -> list[Answer]:
+    """Answers to encoded examples; `done` is called on the way, with the share that was computed."""
     task = ready.dataset.task
-    scores = example_logits(model.eval(), encoded.rows)
+    scores = example_logits(model.eval(), encoded.rows, done)
     return [data.answer(found, task, ready.head) for found in scores]
 
 

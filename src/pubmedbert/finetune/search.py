@@ -96,7 +96,7 @@ def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int)
         def objective(trial: Any) -> float:
             chosen = {name: trial.suggest_categorical(name, values) for name, values in grid.items()}
             trying = replace(ready, recipe=replace(ready.recipe, **chosen))
-            fitted = loop.fit(trying, 0, lambda *_: None)
+            fitted = loop.fit(trying, 0, lambda news: advance(0, f"{chosen}: {news.text}"))
             fallen = ", collapsed" if fitted.collapsed else ""
             advance(1, f"{chosen}: dev {fitted.dev:.2%}{fallen}")
             return fitted.dev - _FALLEN * fitted.collapsed

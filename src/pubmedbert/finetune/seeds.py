@@ -62,11 +62,15 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
     ready = loop.setup(job.open(), job.recipe, job.model)
     test = loop.encoded_split(ready, "test") if job.test else None
     for seed in seeds:
+
+        def tell(what: str, seed: int = seed) -> None:
+            report(loop.News(f"seed {seed}: {what}"))
+
         place, work = folder / f"seed-{seed}", folder / f".seed-{seed}"
         if test is not None and (place / NOTE).exists() and (place / MODEL).exists():
             note: dict[str, Any] = read_json(place / NOTE)  # trained before without the test split
             write_json(place / NOTE, note | {"test_texts": fingerprint(test[0])})
-            _predict_test(ready, load_tuned(place)[0], test, place)
+            _predict_test(ready, load_tuned(place)[0], test, place, tell)
             continue
         started = time.perf_counter()
         fitted = loop.fit(ready, seed, report, work)
@@ -75,7 +79,7 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
                 _save_model(ready, fitted, new)
             write_text(new / "dev.jsonl", _lines([example.id for example in ready.dev], fitted.answers))
             if test is not None:
-                _predict_test(ready, fitted.model, test, new)
+                _predict_test(ready, fitted.model, test, new, tell)
             kept = ("dev", "best_epoch", "restarts", "collapsed", "history", "seconds")
             note = {"seed": seed} | {key: getattr(fitted, key) for key in kept}
             note |= {"test_texts": fingerprint(test[0]) if test else None}
@@ -83,9 +87,15 @@ def train_seeds(job: Job, seeds: Iterable[int], folder: Path, report: loop.Repor
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _predict_test(ready: loop.Setup, model: Tuned, test: tuple[list[Example], Encoded], folder: Path) -> None:
+def _predict_test(
+    ready: loop.Setup,
+    model: Tuned,
+    test: tuple[list[Example], Encoded],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> None:
     examples, encoded = test
-    answers = loop.predict(model, encoded, ready)
+    answers = loop.predict(model, encoded, ready, lambda share: tell(f"predicting test: {share:.0%}"))
     write_text(folder / TEST, _lines([example.id for example in examples], answers))
 
 

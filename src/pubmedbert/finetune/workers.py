@@ -9,18 +9,22 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubmedbert.errors import InputError
+from pubmedbert.finetune.loop import News
 from pubmedbert.finetune.seeds import Job, train_seeds
 from pubmedbert.model.config import ModelError
 from pubmedbert.progress import Advance, progress, say
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
+_TELL_SECONDS = 0.5
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -35,42 +39,42 @@ def each_seed(job: Job, seeds: list[int], folder: Path) -> None:
     epochs = len(seeds) * job.recipe.epochs
     with progress(f"fine-tuning {folder.name}", epochs, "epochs") as advance:
         if job.workers == 1:
-            train_seeds(job, seeds, folder, lambda note, gained: _tell(advance, note, gained))
+            train_seeds(job, seeds, folder, lambda news: _tell(advance, news))
             return
         context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads in an unknown state
         waiting: Queue[int | None] = context.Queue()
-        notes: Queue[tuple[str, int | None]] = context.Queue()
+        told: Queue[News | str] = context.Queue()
         for seed in [*seeds, *[None] * job.workers]:  # a worker stops at a None
             waiting.put(seed)
         workers: list[BaseProcess] = [
-            context.Process(target=_work, args=(job, folder, waiting, notes, os.getpid()), daemon=True)
+            context.Process(target=_work, args=(job, folder, waiting, told, os.getpid()), daemon=True)
             for _ in range(min(job.workers, len(seeds)))
         ]
         with _uninterrupted():
             for worker in workers:
                 worker.start()
         try:
-            for note, gained in _until_done(workers, notes):
-                _tell(advance, note, gained)
+            for news in _until_done(workers, told):
+                _tell(advance, news)
         finally:
             for worker in workers:
                 worker.terminate()
                 worker.join()
 
 
-def _tell(advance: Advance, note: str, gained: int) -> None:
-    """Show progress; what is not merely another epoch is said in any case."""
-    if gained != 1:
-        say(note)
-    advance(gained, note)
+def _tell(advance: Advance, news: News) -> None:
+    """Show progress; an event is said in any case."""
+    if news.event:
+        say(news.text)
+    advance(news.gained, "" if news.event else news.text, earlier=news.event)
 
 
-def _until_done(workers: list[BaseProcess], notes: Queue[tuple[str, int | None]]) -> Iterator[tuple[str, int]]:
-    """Lines from the workers, until all have ended; a worker's error is raised here."""
+def _until_done(workers: list[BaseProcess], told: Queue[News | str]) -> Iterator[News]:
+    """News from the workers, until all have ended; a worker's error, which comes as a text, is raised here."""
     while True:
         alive = any(worker.is_alive() for worker in workers)
         try:
-            text, gained = notes.get(timeout=0.5 if alive else 0.05)
+            news = told.get(timeout=0.5 if alive else 0.05)
         except queue.Empty:
             dead = next((worker for worker in workers if worker.exitcode not in (None, 0)), None)
             if dead is not None:
@@ -82,24 +86,44 @@ def _until_done(workers: list[BaseProcess], notes: Queue[tuple[str, int | None]]
             if not alive:
                 return
             continue
-        if gained is None:
-            raise InputError(text)
-        yield text, gained
+        if isinstance(news, str):
+            raise InputError(news)
+        yield news
 
 
-def _work(
-    job: Job, folder: Path, waiting: Queue[int | None], notes: Queue[tuple[str, int | None]], parent: int
-) -> None:
+def _work(job: Job, folder: Path, waiting: Queue[int | None], told: Queue[News | str], parent: int) -> None:
     """A worker: trains seeds from the queue until none waits."""
-
-    def report(note: str, gained: int) -> None:
-        notes.put((note, gained))
-
     _end_with(parent)
     try:
-        train_seeds(job, iter(waiting.get, None), folder, report)
+        gathered = _Gathered(told)
+        train_seeds(job, iter(waiting.get, None), folder, gathered)
+        gathered.flush()
     except (InputError, ModelError, OSError, MemoryError) as error:
-        notes.put((str(error) or type(error).__name__, None))
+        told.put(str(error) or type(error).__name__)
+
+
+class _Gathered:
+    """Sends on what a worker tells: events at once, of the rest the latest, now and then, with all that was gained."""
+
+    def __init__(self, told: Queue[News | str]) -> None:
+        self._told = told
+        self._waiting: News | None = None
+        self._sent = time.monotonic()
+
+    def __call__(self, news: News) -> None:
+        if news.event:
+            self.flush()
+            self._told.put(news)
+            return
+        self._waiting = news if self._waiting is None else replace(news, gained=self._waiting.gained + news.gained)
+        if time.monotonic() - self._sent >= _TELL_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        if self._waiting is not None:
+            self._told.put(self._waiting)
+        self._waiting, self._sent = None, time.monotonic()
 
 
 @contextmanager

@@ -1,0 +1,73 @@
+"""Settings chosen on dev."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pubmedbert.errors import InputError
+from pubmedbert.finetune import loop, search
+from pubmedbert.finetune.loop import Fitted, Setup
+from pubmedbert.finetune.run import finetune
+from tests.finetune.conftest import job
+
+
+def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3], "batch": [16, 32]})
+    fit, tried = loop.fit, list[tuple[float, int]]()
+
+    def killed(ready: Setup, *rest: Any) -> Fitted:
+        tried.append((ready.recipe.lr, ready.recipe.epochs))
+        if len(tried) == 3:
+            raise KeyboardInterrupt
+        return fit(ready, *rest)
+
+    monkeypatch.setattr(loop, "fit", killed)
+    asked = job(own, tiny, seeds=1, search=4, fixed=("batch",))
+    with pytest.raises(KeyboardInterrupt):
+        finetune(asked, tmp_path / "run")
+    result = finetune(asked, tmp_path / "run")
+    assert len(tried) == 4 + 1 + 1, "four settings, one of them twice, and the run itself"
+    assert len(set(tried[:5])) == 4
+    assert (result["recipe"]["lr"], result["recipe"]["epochs"], result["recipe"]["batch"]) == (1e-2, 3, 16)
+    log = tmp_path / "run" / ".search.log"
+    with log.open("a") as stream:  # killed while it wrote
+        stream.write('{"op_code": 5')
+    Path(f"{log}.lock").symlink_to("run/.search.log")
+    again = finetune(asked, tmp_path / "run")
+    assert again == result
+    assert len(tried) == 6
+    log.write_text("{\n" + log.read_text())
+    with pytest.raises(InputError, match=r"search\.log is damaged: delete it"):
+        finetune(asked, tmp_path / "run")
+    with pytest.raises(InputError, match="--search takes 1 to 4 settings"):
+        finetune(replace(asked, search=5), tmp_path / "other")
+
+
+def test_a_search_of_other_settings_is_not_taken_over(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2], "epochs": [1, 3]})
+    asked = job(own, tiny, seeds=1, search=2, fixed=("epochs",))
+    finetune(asked, tmp_path / "run")
+    with pytest.raises(InputError, match=r"was made with fixed = \['epochs'\], now it is \['epochs', 'lr'\]"):
+        finetune(replace(asked, fixed=("epochs", "lr")), tmp_path / "run")
+
+
+def test_a_setting_that_collapses_is_not_chosen(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-9, 1e-2]})
+    fit = loop.fit
+
+    def one_answer_scores_more(ready: Setup, *rest: Any) -> Fitted:
+        fallen = ready.recipe.lr < 1e-3
+        return replace(fit(ready, *rest), dev=0.7 if fallen else 0.6, collapsed=fallen)
+
+    monkeypatch.setattr(loop, "fit", one_answer_scores_more)
+    assert finetune(job(own, tiny, seeds=1, search=2), tmp_path / "run")["recipe"]["lr"] == 1e-2
