@@ -49,6 +49,33 @@ def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
         finetune(replace(asked, search=5), tmp_path / "other")
 
 
+def test_a_setting_that_was_killed_goes_on_from_its_checkpoint(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-3, 1e-2]})
+    asked = job(own, tiny, seeds=1, search=2)
+    whole = finetune(asked, tmp_path / "whole")
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    update, updates = loop.update, list[int]()
+
+    def killed(*given: Any) -> float:
+        updates.append(1)
+        if len(updates) == 15:
+            raise KeyboardInterrupt
+        return update(*given)
+
+    monkeypatch.setattr(loop, "update", killed)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(asked, tmp_path / "run")
+    assert list((tmp_path / "run").glob(".search-*/lr=*/attempt-0/checkpoint"))
+    result = finetune(asked, tmp_path / "run")
+    assert "seed 0: epoch 2/4 done, update 2/6: goes on from there" in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob(".search-*"))
+    assert [entry["test"] for entry in result["seeds"]] == [entry["test"] for entry in whole["seeds"]]
+    assert result["recipe"] == whole["recipe"]
+    assert len(updates) == 3 * 4 * 6 + 1, "two settings and the run itself: only the update at hand was lost"
+
+
 def test_a_search_of_other_settings_is_not_taken_over(
     own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

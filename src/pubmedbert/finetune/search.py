@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -69,7 +70,7 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
     fresh = [points[place] for place in order if points[place] not in done + queued]
     for point in fresh[: max(job.search - len(done) - len(queued), 0)]:
         study.enqueue_trial(point)
-    _try(job, study, grid, len(done))
+    _try(job, study, grid, len(done), folder / f".search-{key}")
     best: dict[str, Any] = study.best_params
     score = f"{study.best_value:.2%}" if study.best_value >= -1 else "which collapsed, as they all did"
     say(f"best of {max(job.search, len(done))} settings on dev: {best}, {score}")
@@ -85,8 +86,11 @@ def _mend(log: Path) -> None:
             stream.truncate(written.rfind(b"\n") + 1)
 
 
-def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int) -> None:
-    """Train and score the points that wait."""
+def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int, work: Path) -> None:
+    """Train and score the points that wait, with checkpoints in `work` that a search which was killed goes on from."""
+    for other in work.parent.glob(".search-*"):  # of other settings
+        if other != work:
+            shutil.rmtree(other, ignore_errors=True)
     if done >= job.search:
         return
     torch.set_num_threads(job.threads * job.workers)
@@ -95,10 +99,18 @@ def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int)
 
         def objective(trial: Any) -> float:
             chosen = {name: trial.suggest_categorical(name, values) for name, values in grid.items()}
-            trying = replace(ready, recipe=replace(ready.recipe, **chosen))
-            fitted = loop.fit(trying, 0, lambda news: advance(0, f"{chosen}: {news.text}"))
+            place = work / "-".join(f"{name}={value}" for name, value in chosen.items())
+
+            def report(news: loop.News) -> None:
+                if news.event:
+                    say(f"{chosen}: {news.text}")
+                advance(0, f"{chosen}: {news.text}")
+
+            fitted = loop.fit(replace(ready, recipe=replace(ready.recipe, **chosen)), 0, report, place)
+            shutil.rmtree(place, ignore_errors=True)
             fallen = ", collapsed" if fitted.collapsed else ""
             advance(1, f"{chosen}: dev {fitted.dev:.2%}{fallen}")
             return fitted.dev - _FALLEN * fitted.collapsed
 
         study.optimize(objective, n_trials=job.search - done)
+    shutil.rmtree(work, ignore_errors=True)
