@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pubmedbert.progress import progress
+from pubmedbert.progress import beside_answers, counted, progress
 
 
 class Terminal(io.StringIO):
@@ -69,3 +69,21 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, total: int | None
     assert expected in last
     assert "file 3" in last
     assert "/s" in last
+
+
+def test_a_log_beside_answers_says_how_far_it_is_and_a_terminal_with_answers_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with beside_answers("predicting notes.txt", "texts") as advance:
+        advance(3)
+    assert capsys.readouterr().err.startswith("predicting notes.txt: 3 texts, ")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with beside_answers("predicting notes.txt", "texts") as advance:
+        advance(3)
+    assert capsys.readouterr().err == ""
+
+
+def test_items_are_counted_as_they_are_used(seconds: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    for item in counted([4, 2], "judging", "batches"):
+        seconds[0] += item
+    assert capsys.readouterr().err.splitlines() == ["judging: 2/2 batches, 20.0/min, 0 s left, done"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 Advance = Callable[..., None]
+Item = TypeVar("Item")
 LOG_EVERY_SECONDS = 10.0
 
 
@@ -31,6 +33,19 @@ def progress(label: str, total: float | None, unit: str, done: float = 0) -> Ite
     backend = _bar if sys.stderr.isatty() else _lines
     with backend(label, total, unit, done) as advance:
         yield advance
+
+
+def beside_answers(label: str, unit: str) -> AbstractContextManager[Advance]:
+    """Progress of a command that prints answers as it goes: none where they show on a terminal how far it is."""
+    return nullcontext(lambda *_: None) if sys.stdout.isatty() else progress(label, None, unit)
+
+
+def counted(items: Sequence[Item], label: str, unit: str) -> Iterator[Item]:
+    """The items, with progress from one to the next."""
+    with progress(label, len(items), unit) as advance:
+        for item in items:
+            yield item
+            advance()
 
 
 @contextmanager

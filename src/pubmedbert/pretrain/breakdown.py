@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,7 @@ def break_down(places: Places, counts: Ints) -> Breakdown:
     return Breakdown([part for part in by_frequency if part.words], [part for part in by_pieces if part.words])
 
 
-def look(model: Bert, packs: Sequence[Pack], continuation: Bools) -> Places:
+def look(model: Bert, packs: Iterable[Pack], continuation: Bools) -> Places:
     """What a model says at every masked place of packs, without dropout.
 
     Args:

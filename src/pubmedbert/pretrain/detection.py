@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pubmedbert.model.electra import Electra
 from pubmedbert.pretrain.electra import entropy, run
 from pubmedbert.pretrain.evaluate import check_vocabulary, find, frozen_packs
 from pubmedbert.pretrain.feed import fingerprint
+from pubmedbert.progress import counted
 from pubmedbert.shards.read import open_shards
 from pubmedbert.shards.samples import Pack
 
@@ -42,7 +43,7 @@ class Detection:
     """Accuracy of always saying "original"."""
 
 
-def detect(model: Electra, packs: Sequence[Pack]) -> Detection:
+def detect(model: Electra, packs: Iterable[Pack]) -> Detection:
     """Judge a discriminator on the text that its generator fills, without dropout.
 
     Args:
@@ -83,7 +84,7 @@ def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int | No
     _, packs = frozen_packs(shards, rows, length, model.config.max_positions, "electra")
     if not any(len(pack.where) for pack in packs):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
-    return detect(model, packs), fingerprint(packs)
+    return detect(model, counted(packs, "judging held-out rows", "batches")), fingerprint(packs)
 
 
 def judge(scores: Tensor, replaced: Tensor) -> Detection:

@@ -15,7 +15,7 @@ from pubmedbert.pretrain.feed import Feed, feed, fingerprint
 from pubmedbert.pretrain.objective import unigram_loss
 from pubmedbert.pretrain.pseudo import Pseudo, frozen_sentences, pseudo_perplexity
 from pubmedbert.pretrain.recipe import Recipe
-from pubmedbert.progress import say
+from pubmedbert.progress import counted, say
 from pubmedbert.shards.read import Shards, open_shards
 from pubmedbert.shards.samples import Pack
 from pubmedbert.vocab.folder import dump, load
@@ -64,7 +64,7 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None
     check_vocabulary(tokenizer, shards)
     model = hf.load(folder, need_vocabulary=True)
     heldout, packs = frozen_packs(shards, rows, length, model.config.max_positions)
-    places = look(model, packs, heldout.special.continuation)
+    places = look(model, counted(packs, "evaluating held-out rows", "batches"), heldout.special.continuation)
     if not len(places.labels):
         raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
     found = None

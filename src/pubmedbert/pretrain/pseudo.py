@@ -19,6 +19,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.model.heads import Bert
 from pubmedbert.pretrain.breakdown import scores
 from pubmedbert.pretrain.feed import FROZEN_SEED
+from pubmedbert.progress import counted
 from pubmedbert.shards.read import Split
 from pubmedbert.shards.samples import Bools, Ints, Pack, Special, order
 
@@ -57,7 +58,7 @@ def pseudo_perplexity(model: Bert, sentences: Sequence[Ints], special: Special) 
     training = model.training
     model.eval()
     with torch.inference_mode():
-        for part in _parts(lines):
+        for part in counted(list(_parts(lines)), "masking pieces of held-out sentences in turn", "batches"):
             pack = _pack(part)
             logits = scores(model, pack)  # [R, V]
             labels = torch.from_numpy(pack.labels).to(logits.device)  # [R]

@@ -17,6 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.labels.conll import DOCUMENT, rows
 from pubmedbert.infer.lines import blocks, numbered, standard_input, together
+from pubmedbert.progress import beside_answers
 
 if TYPE_CHECKING:
     from pubmedbert.infer.labels.predict import Predictor
@@ -62,12 +63,17 @@ def predict(
     """
     from pubmedbert.infer.labels.predict import Predictor
 
+    out = sys.stdout  # a progress bar takes its place while it is shown
     with _opened(file) as stream:
         predictor = Predictor(model, backend=backend)
-        for block in read(stream, file, predictor.head.level, pairs=predictor.pairs):
-            for given, said in zip(block, _predictions(predictor, block), strict=True):
-                print(json.dumps(given.identity | said, ensure_ascii=False))
-            sys.stdout.flush()
+        name = "standard input" if file == "-" else file
+        unit = "sentences" if Path(file).suffix.lower() in _WORDS else "texts"
+        with beside_answers(f"predicting {name}", unit) as advance:
+            for block in read(stream, file, predictor.head.level, pairs=predictor.pairs):
+                for given, said in zip(block, _predictions(predictor, block), strict=True):
+                    print(json.dumps(given.identity | said, ensure_ascii=False), file=out)
+                out.flush()
+                advance(len(block))
 
 
 def read(stream: IO[bytes], file: str, level: Level, *, pairs: bool | None = None) -> Iterator[list[Input]]:

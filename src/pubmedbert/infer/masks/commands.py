@@ -20,7 +20,7 @@ from pubmedbert.infer.engine import Backend
 from pubmedbert.infer.engines.forms import Precision
 from pubmedbert.infer.lines import blocks, numbered, standard_input
 from pubmedbert.infer.masks.show import show, show_jointly
-from pubmedbert.progress import Advance, progress, say
+from pubmedbert.progress import beside_answers, say
 
 CHUNK = 256
 """Most lines of a file read, filled and printed at a time."""
@@ -124,7 +124,7 @@ def _fill_lines(file: str, fill: Fill, key: str) -> None:
     name = "standard input" if file == "-" else file
     out = sys.stdout  # a progress bar takes its place while it is shown
     count = 0
-    with _opened(file) as stream, _progress(name) as advance:
+    with _opened(file) as stream, beside_answers(f"filling {name}", "texts") as advance:
         for block in blocks(stream, name, CHUNK):
             given = [(number, text) for number, text in block if text.strip()]
             failure = None
@@ -147,11 +147,6 @@ def _fill_lines(file: str, fill: Fill, key: str) -> None:
 
 def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(standard_input()) if file == "-" else Path(file).open("rb")
-
-
-def _progress(name: str) -> AbstractContextManager[Advance]:
-    """How far it is; not among the answers on a terminal."""
-    return nullcontext(lambda *_: None) if sys.stdout.isatty() else progress(f"filling {name}", None, "texts")
 
 
 def _api_form(filled: list[Any], joint: bool) -> object:
