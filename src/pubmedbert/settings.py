@@ -28,6 +28,8 @@ class Settings:
                 raise InputError(f"recipe: {field.name} must be a whole number, not {value!r}")
             if field.type == "float" and not ((whole and abs(value) < 2**63) or isinstance(value, float)):
                 raise InputError(f"recipe: {field.name} must be a number, not {value!r}")
+            if field.type == "float":
+                object.__setattr__(self, field.name, float(value))
 
     @classmethod
     def made(cls, values: Mapping[str, Any], source: str) -> Self:
@@ -48,7 +50,7 @@ class Settings:
 
     def toml(self) -> str:
         """Every setting, as TOML."""
-        return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(self).items())
+        return "".join(f"{key} = {toml_value(value)}\n" for key, value in asdict(self).items())
 
     def _within(self, name: str, least: float, most: float) -> None:
         value = getattr(self, name)
@@ -97,13 +99,14 @@ def _parse(value: str) -> object:
         return value
 
 
-def _toml_value(value: object) -> str:
+def toml_value(value: object) -> str:
+    """A value as TOML has it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml_value(part)}" for key, part in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {toml_value(part)}" for key, part in value.items()) + " }"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
+        return "[" + ", ".join(map(toml_value, value)) + "]"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # as TOML has it, but for DEL
     return repr(value)

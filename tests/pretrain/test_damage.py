@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
+from pubmedbert.pretrain import run as building
 from pubmedbert.pretrain.loop import pretrain
 from tests.pretrain.conftest import SMALL, changed, fails, metrics, settings
 
@@ -99,6 +100,24 @@ def hf_bytes(run: Path) -> dict[str, bytes]:
     """The files of the last checkpoint."""
     folder = run / "checkpoints" / "step-12"
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".safetensors"}
+
+
+def test_settings_that_fail_when_the_run_is_built_leave_no_folder(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = settings(changed(SMALL, length=4, mask_share=0.01, evaluate_mask_share=0.01, evaluate_rows=1))
+    said = fails(capsys, "pretrain", "--recipe", "mini", "--shards", shards, *given, "--out", tmp_path / "run")
+    assert "no word piece of the held-out rows is masked" in said
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(building, "Optimizer", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # whatever it is that breaks
+        pretrain(SMALL, shards, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_whole_numbers_do_for_numbers(shards: Path, tmp_path: Path) -> None:
+    pretrain(changed(SMALL, beta1=0, weight_decay=0, steps=2), shards, tmp_path / "run")
+    assert "beta1 = 0.0" in (tmp_path / "run" / "config.toml").read_text()
 
 
 def test_a_model_that_is_not_there_leaves_no_folder(

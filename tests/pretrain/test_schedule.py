@@ -61,6 +61,8 @@ def test_a_run_of_minutes_goes_by_seconds_trained() -> None:
     assert not complete(recipe, 10**6, 599.9)
     assert complete(recipe, 3, 600.0)
     assert moment(recipe, *position(recipe, 7, 700.0, 1.0)).lr == 0.0, "and is zero when the budget ends"
+    first = moment(recipe, *position(recipe, 0, 0.0, 0.0)).lr
+    assert 0 < first < rates[29.0] / 10, "the first step, whose time is not known, is not thrown away"
 
 
 def test_phases_change_length_rows_masks_and_rate_at_their_share() -> None:

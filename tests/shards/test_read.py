@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pubmedbert.errors import InputError
+from pubmedbert.shards import read
 from pubmedbert.shards.read import continuation, open_shards, special_ids
 from pubmedbert.shards.write import write_shards
 from pubmedbert.vocab.folder import SPECIALS, build, load, pieces, save
@@ -103,6 +104,9 @@ def other_tokenizer(folder: Path) -> None:
         (edit(dtype="float64"), "meta.json is damaged"),
         (edit(vocab_size="many"), "meta.json is damaged"),
         (edit(vocab_size=77), "unigram.npy is int64"),
+        (edit(corpus=3), "meta.json is damaged"),
+        (edit(sentence_splitter=None), "is not the meta data of shards"),
+        (edit(sentence_splitter={"version": 1}), "meta.json is damaged"),
         (edit(surprise=1), "is not the meta data of shards"),
         (other_tokenizer, "is not the tokenizer these shards were made with"),
         (remove("tokenizer/tokenizer.json"), "cannot read"),
@@ -129,6 +133,68 @@ def test_damage_is_told_in_a_sentence(
         open_shards(copy)
     assert sentence in str(caught.value)
     assert str(copy) in str(caught.value)
+
+
+def one_later(place: int) -> Callable[[np.ndarray], np.ndarray]:
+    def change(offsets: np.ndarray) -> np.ndarray:
+        offsets[place] += 1
+        return offsets
+
+    return change
+
+
+def twice(offsets: np.ndarray) -> np.ndarray:
+    offsets[60] = offsets[59]
+    return offsets
+
+
+def moved(counts: np.ndarray) -> np.ndarray:
+    counts[[7, 8]] += [1, -1]
+    return counts
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("train/documents.npy", one_later(60), r"documents\.npy.* is damaged"),
+        ("train/sentences.npy", twice, r"sentences\.npy.* is damaged"),
+        ("heldout/documents.npy", one_later(3), r"documents\.npy.* is damaged"),
+        ("unigram.npy", moved, r"unigram\.npy does not count the tokens"),
+    ],
+)
+def test_damage_inside_is_found_when_all_is_read(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    damage: Callable[[np.ndarray], np.ndarray],
+    sentence: str,
+    checksums: bool,
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    monkeypatch.setattr(read, "PEEK", 2)  # what lies in the middle of long shards
+    if not checksums:  # as older shards
+        meta = json.loads((copy / "meta.json").read_text())
+        for counts in meta["splits"].values():
+            del counts["documents_sha256"], counts["sentences_sha256"]
+        (copy / "meta.json").write_text(json.dumps(meta))
+    open_shards(copy).verify()
+    store(name, damage)(copy)
+    with pytest.raises(InputError, match=sentence):
+        open_shards(copy).verify()
+
+
+def test_sentences_that_were_moved_are_found_by_their_checksum(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    documents, inside = np.load(copy / "train" / "documents.npy"), np.load(copy / "train" / "sentences.npy")
+    place = next(n for n in range(9, len(inside)) if inside[n] not in documents and inside[n + 1] - inside[n] > 1)
+    store("train/sentences.npy", one_later(place))(copy)
+    open_shards(copy).verify("heldout")
+    with pytest.raises(InputError, match=r"sentences\.npy is damaged"):
+        open_shards(copy).verify()
 
 
 def test_damaged_identifiers(folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pubmedbert.model.precision import in_bf16
 from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.progress import say
+from pubmedbert.settings import toml_value
 from pubmedbert.shards.read import Shards
 
 _OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html", "logs", "evaluation.json"}
@@ -38,7 +39,7 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
     begun = bool(runs.checkpoints(folder))
     kept = runs.config(folder).get("machine", {}).get("precision") if begun and recipe.precision == "auto" else None
     bf16 = kept == "bf16" if kept else in_bf16(recipe.precision, ranks.device.type)
-    made_from = "".join(f'{name} = "{value}"\n' for name, value in _made_from(shards).items())
+    made_from = "".join(f"{name} = {toml_value(value)}\n" for name, value in _made_from(shards).items())
     machine = (
         f'threads = {torch.get_num_threads()}\ntorch = "{torch.__version__}"\n'
         f'ranks = {ranks.count}\ndevice = "{ranks.device.type}"\n'
@@ -70,7 +71,8 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
 def give_up(folder: Path) -> None:
     """Take away what claims a folder in which no step was made."""
     if not runs.checkpoints(folder) and not runs.metrics(folder):
-        (folder / runs.CONFIG).unlink(missing_ok=True)
+        for name in (runs.CONFIG, runs.METRICS):
+            (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "tokenizer", ignore_errors=True)
 
 

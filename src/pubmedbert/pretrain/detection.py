@@ -78,6 +78,7 @@ def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int | No
         ModelError: one of the two models can't be loaded.
     """
     shards = open_shards(shards_folder)
+    shards.verify("heldout")
     folder, tokenizer, _ = find(name)
     check_vocabulary(tokenizer, shards)
     model = electra_hf.load_both(folder)

@@ -60,6 +60,7 @@ def evaluate_model(name: str, shards_folder: Path, rows: int, length: int | None
     if pseudo < 0:
         raise InputError(f"--pseudo must be a whole number from 0, not {pseudo}")
     shards = open_shards(shards_folder)
+    shards.verify("heldout")
     folder, tokenizer, run = find(name)
     check_vocabulary(tokenizer, shards)
     model = hf.load(folder, need_vocabulary=True)

@@ -101,6 +101,8 @@ class Run:
         length = self.recipe.evaluate_length or moment(self.recipe, before, before).length
         if length not in self._heldout:
             packs = self.heldout_feed.frozen(length)
+            if not any(len(pack.where) for pack in packs):
+                raise InputError("no word piece of the held-out rows is masked; evaluate more or longer rows")
             self._heldout[length] = Heldout(packs, unigram_loss(self.unigram, packs), fingerprint(packs))
         return self._heldout[length]
 

@@ -11,6 +11,9 @@ from itertools import accumulate
 
 from pubmedbert.pretrain.recipe import Recipe
 
+FIRST_STEP = 1.0
+"""Seconds that a process takes its first step to need, or a thousandth of the run if that is less."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -51,11 +54,12 @@ def position(recipe: Recipe, step: int, seconds: float, last: float) -> tuple[fl
         recipe: of the run.
         step: steps done.
         seconds: trained so far.
-        last: seconds of the step before, which the step at hand is expected to take too.
+        last: seconds of the step before, which the step at hand is expected to take too; 0 where there was none.
     """
     if recipe.minutes:
         budget = recipe.minutes * 60
-        return min(seconds / budget, 1.0), min((seconds + last) / budget, 1.0)
+        expected = last or min(FIRST_STEP, budget / 1000)
+        return min(seconds / budget, 1.0), min((seconds + expected) / budget, 1.0)
     return step / recipe.steps, (step + 1) / recipe.steps
 
 

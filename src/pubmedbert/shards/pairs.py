@@ -1,8 +1,8 @@
 """Rows of two segments, for next-sentence prediction or for its input alone, as pure functions of (seed, epoch, index).
 
-A segment of the table is split in two at one of its sentences. The second part then follows the first, or the second
-part of a segment of another document takes its place. Both kinds of second parts are drawn alike, so that the content
-tells them apart, and not that one starts with a title.
+A segment of the table is split in two at one of its sentences. The second part then follows the first, or text of
+another document takes its place. Both kinds of second parts are of about the same length, start and end at sentences,
+none is a title, and one that ends its document is replaced by the end of another: only the content tells them apart.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from pubmedbert.shards.samples import (
     cut,
     uniform,
 )
+
+CANDIDATES = 8
+"""Other documents of which the one whose text has the best length is taken."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,11 @@ def pairs(text: Text, samples: Ints, seed: int, epoch: int, random_share: float 
     middle = _middle(text, samples, seed, epoch)
     second = np.stack([middle, end], axis=1)  # [B, 2]
     random = uniform(seed, epoch, RANDOM_NEXT, samples) < random_share
-    others, there_are = _other_document(text, samples, seed, epoch)
+    others, there_are = _other_documents(text, samples, seed, epoch)
     random &= there_are & (middle - first < text.longest)
     if random.any():
-        start, stop = _second_part(text, others[random], seed, epoch)
-        limit = np.minimum(stop, start + text.longest - (middle - first)[random])
-        stop = np.where(limit < stop, cut(start, limit, stop, text.sentences, text.tokens, text.continuation), stop)
-        second[random] = np.stack([start, stop], axis=1)
+        room = text.longest - (middle - first)[random]
+        second[random] = _replacement(text, second[random], others[random], room, seed, epoch)
     spans = np.stack([np.stack([first, middle], axis=1), second], axis=1)  # [B, 2, 2]
     label = np.where(second[:, 1] > second[:, 0], random.astype(np.int64), -1)
     return Rows(samples, spans, label)
@@ -88,18 +89,56 @@ def _middle(text: Text, samples: Ints, seed: int, epoch: int) -> Ints:
     return np.where(inside > 0, at_sentence, whole)
 
 
-def _second_part(text: Text, samples: Ints, seed: int, epoch: int) -> tuple[Ints, Ints]:
-    """`[B]`, `[B]` first token and end of the segments' second parts; of the whole segment where it has none."""
-    first, end = text.table[samples].T
-    middle = _middle(text, samples, seed, epoch)
-    return np.where(middle < end, middle, first), end
+def _replacement(text: Text, own: Ints, others: Ints, room: Ints, seed: int, epoch: int) -> Ints:
+    """`[B, 2]` first token and end of text of other documents: of several, the one nearest in length to the original.
+
+    Args:
+        text: what rows are made from.
+        own: `[B, 2]` first token and end of the parts that are replaced.
+        others: `[B, CANDIDATES]` segments of other documents.
+        room: `[B]` most tokens of each.
+        seed: of the run.
+        epoch: of the data.
+    """
+    own, room = own[:, None].repeat(CANDIDATES, 1).reshape(-1, 2), room.repeat(CANDIDATES)
+    size, others = own[:, 1] - own[:, 0], others.ravel()
+    document = np.searchsorted(text.documents, text.table[others, 0], side="right")
+    begin, end = text.documents[document - 1], text.documents[document]
+    behind_title = text.sentences[np.searchsorted(text.sentences, begin, side="right")]
+    least = np.where(behind_title < end, behind_title, begin)
+    ends = text.documents[np.searchsorted(text.documents, own[:, 1])] == own[:, 1]
+    start = np.where(ends, _tail(text, end, size, room), _inside(text, others, end, room, seed, epoch))
+    start = np.maximum(start, least)
+    limit = np.minimum(end, start + room)
+    stop = np.where(limit < end, cut(start, limit, end, text.sentences, text.tokens, text.continuation), end)
+    nearest = np.abs(stop - start - size).reshape(-1, CANDIDATES).argmin(1)
+    chosen: Ints = np.stack([start, stop], axis=1).reshape(-1, CANDIDATES, 2)[np.arange(len(nearest)), nearest]
+    return chosen
 
 
-def _other_document(text: Text, samples: Ints, seed: int, epoch: int) -> tuple[Ints, Bools]:
-    """`[B]` a segment of another document, each as likely, and whether there is one."""
+def _tail(text: Text, end: Ints, size: Ints, room: Ints) -> Ints:
+    """`[B]` the sentences from which the ends of documents are nearest to a size, and have room."""
+    number = np.searchsorted(text.sentences, end - size)
+    late, early = text.sentences[number], text.sentences[np.maximum(number - 1, 0)]
+    nearer = (end - early <= room) & (end - size - early < late - (end - size))
+    return np.where(nearer | (late == end), early, late)
+
+
+def _inside(text: Text, others: Ints, end: Ints, room: Ints, seed: int, epoch: int) -> Ints:
+    """`[B]` where segments are split, or before, so that what follows in their documents fills the room."""
+    first, last = text.table[others].T
+    middle = _middle(text, others, seed, epoch)
+    enough = text.sentences[np.maximum(np.searchsorted(text.sentences, end - room, side="right") - 1, 0)]
+    return np.minimum(np.where(middle < last, middle, first), enough)
+
+
+def _other_documents(text: Text, samples: Ints, seed: int, epoch: int) -> tuple[Ints, Bools]:
+    """`[B, CANDIDATES]` segments of other documents, each as likely, and `[B]` whether there is one."""
     document = np.searchsorted(text.documents, text.table[samples, 0], side="right")
-    low = np.searchsorted(text.table[:, 0], text.documents[document - 1])  # the document's own segments: from low
-    high = np.searchsorted(text.table[:, 0], text.documents[document])  # to high
+    low = np.searchsorted(text.table[:, 0], text.documents[document - 1])[:, None]  # the document's own segments: from
+    high = np.searchsorted(text.table[:, 0], text.documents[document])[:, None]  # low to high
     count = len(text.table) - (high - low)
-    other = (uniform(seed, epoch, OTHER, samples) * count).astype(np.int64)
-    return np.where(count > 0, np.where(other < low, other, other + high - low), samples), count > 0
+    draws = samples[:, None] * CANDIDATES + np.arange(CANDIDATES)
+    other = (uniform(seed, epoch, OTHER, draws) * count).astype(np.int64)
+    found = np.where(other < low, other, other + high - low)
+    return np.where(count > 0, found, samples[:, None]), count[:, 0] > 0

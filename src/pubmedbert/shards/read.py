@@ -17,6 +17,8 @@ FORMAT = 1
 DTYPES = ("uint16", "uint32")
 SplitName = Literal["train", "heldout"]
 SPLITS: tuple[SplitName, ...] = ("train", "heldout")
+CHUNK = 1 << 24
+"""How many ids are counted at a time."""
 PEEK = 4096
 """How many ids at each end of a split are looked at when shards are opened."""
 
@@ -34,6 +36,10 @@ class Counts:
     """Tokens that are `[UNK]`."""
     sha256: str
     """Of `tokens.bin`."""
+    documents_sha256: str = ""
+    """Of `documents.npy`; older shards do not have it."""
+    sentences_sha256: str = ""
+    """Of `sentences.npy`; the same."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,16 @@ class Meta:
         try:
             splits = {name: Counts(**counts) for name, counts in dict(value["splits"]).items()}  # type: ignore[call-overload]
             meta = cls(**{**value, "splits": splits})  # type: ignore[arg-type]
+            texts = [meta.tokenizer_sha256, meta.corpus, *dict(meta.sentence_splitter).values()]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path} is not the meta data of shards: {error}") from error
         numbers = [
             meta.vocab_size,
             *(getattr(c, n) for c in splits.values() for n in ("documents", "sentences", "tokens")),
         ]
+        texts += [text for c in splits.values() for text in (c.sha256, c.documents_sha256, c.sentences_sha256)]
+        if not all(isinstance(text, str) for text in texts):
+            raise InputError(f"{path} is damaged: make the shards again with 'pubmedbert shards'")
         if meta.dtype not in DTYPES or set(splits) != set(SPLITS) or any(type(n) is not int or n < 1 for n in numbers):
             raise InputError(f"{path} is damaged: make the shards again with 'pubmedbert shards'")
         return meta
@@ -115,15 +125,27 @@ class Shards:
         sentences = _offsets(folder / "sentences.npy", counts.sentences, counts.tokens)
         return Split(tokens, documents, sentences)
 
-    def verify(self) -> None:
-        """Read all token ids and compare them with their checksums.
+    def verify(self, *names: SplitName) -> None:
+        """Read splits in full and compare them with their checksums; of train the counts in `unigram.npy`, too.
+
+        Args:
+            names: of the splits; all where there are none.
 
         Raises:
             InputError: they are not what `pubmedbert shards` wrote.
         """
-        for name, counts in self.meta.splits.items():
-            if sha256(path := self.folder / name / "tokens.bin") != counts.sha256:
+        for name in names or SPLITS:
+            counts, folder = self.meta.splits[name], self.folder / name
+            if sha256(path := folder / "tokens.bin") != counts.sha256:
                 raise InputError(f"{path} is damaged: it does not have its checksum; make the shards again")
+            split = self.split(name)
+            sums = {"documents.npy": counts.documents_sha256, "sentences.npy": counts.sentences_sha256}
+            damaged = [file for file, known in sums.items() if known and sha256(folder / file) != known]
+            if damaged or not (_rises(split.documents) and _rises(split.sentences) and _meet(split)):
+                which = damaged[0] if damaged else " or ".join(sums)
+                raise InputError(f"{folder / which} is damaged; make the shards again")
+            if name == "train" and not np.array_equal(_counted(split.tokens, self.meta.vocab_size), self.unigram):
+                raise InputError(f"{self.folder / 'unigram.npy'} does not count the tokens; make the shards again")
 
     def doc_ids(self, name: SplitName) -> list[str]:
         """The [documents] identifiers of a split, in the order of its documents.
@@ -209,6 +231,24 @@ def _offsets(path: Path, count: int, tokens: int) -> npt.NDArray[np.int64]:
     if offsets[0] != 0 or offsets[-1] != tokens or head.min() < 1 or tail.min() < 1:
         raise InputError(f"{path} does not fit: offsets must rise from 0 to {tokens}")
     return offsets
+
+
+def _rises(offsets: npt.NDArray[np.int64]) -> bool:
+    return bool((offsets[1:] > offsets[:-1]).all())
+
+
+def _meet(split: Split) -> bool:
+    """Whether every document starts with a sentence."""
+    place = np.searchsorted(split.sentences, split.documents)
+    return bool((split.sentences[np.minimum(place, len(split.sentences) - 1)] == split.documents).all())
+
+
+def _counted(tokens: npt.NDArray[np.unsignedinteger], vocabulary: int) -> npt.NDArray[np.int64]:
+    """`[V]` occurrences of each id, or more of them where one is outside the vocabulary."""
+    parts = (tokens[start : start + CHUNK] for start in range(0, len(tokens), CHUNK))
+    found = [np.bincount(part, minlength=vocabulary) for part in parts]
+    width = max(map(len, found))
+    return sum((np.pad(part, (0, width - len(part))) for part in found), np.zeros(width, np.int64))
 
 
 def _array(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:

@@ -21,7 +21,7 @@ import sentencex
 from tokenizers import Tokenizer
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_folder, write_json
+from pubmedbert.files import atomic_folder, sha256, write_json
 from pubmedbert.progress import progress, say
 from pubmedbert.shards.read import FORMAT, SPLITS, Counts, Meta, Shards, SplitName, continuation, open_shards
 from pubmedbert.vocab.folder import dump, load, write_files
@@ -203,6 +203,8 @@ class _Writer:
             words=int(self.unigram[starts].sum()),
             unknown=int(self.unigram[unknown]),
             sha256=self.digest.hexdigest(),
+            documents_sha256=sha256(self.folder / "documents.npy"),
+            sentences_sha256=sha256(self.folder / "sentences.npy"),
         )
 
 

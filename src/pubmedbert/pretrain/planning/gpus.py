@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,8 @@ HERE = "cpu"
 NETWORK = 12.5
 """GB/s for each GPU between machines: 100 Gbit/s InfiniBand."""
 GIB = 2**30
+PRODUCTS = 0.75
+"""The share of its peak that a GPU reaches in products of matrices alone: assumed."""
 
 _FULL_WIDTH = 1024
 _AT_512 = 0.8
@@ -36,8 +38,16 @@ class Gpu:
     mfu: float
     measured: bool
     bf16: bool
-    fp32: float | None = None
-    """TFLOP/s in single precision, where it is used for want of bf16."""
+    fp32: float
+    """TFLOP/s in single precision."""
+    single: bool = False
+    """Whether products are in single precision."""
+
+    @property
+    def rate(self) -> float:
+        """TFLOP/s at most."""
+        return self.fp32 if self.single else self.peak
+
     price: float | None = None
     price_source: str = ""
 
@@ -48,12 +58,21 @@ class Gpu:
         so a model narrower than BERT-large reaches proportionally less: in published runs BERT-base reaches about
         three quarters. Longer rows cost more than their FLOPs, for softmax and dropout of the scores: by the one row
         that was used to set it, 512 tokens reach 0.8 of what 128 do. Neither holds for a CPU, whose products are slow
-        beside its memory.
+        beside its memory. In single precision products take longer by what the data sheet says, and all else has twice
+        the bytes to move.
         """
         if self.name == HERE:
             return self.mfu
         longer = min(max(length - 128, 0), 384) / 384
-        return self.mfu * min(1.0, width / _FULL_WIDTH) * (1 - (1 - _AT_512) * longer)
+        half = self.mfu * min(1.0, width / _FULL_WIDTH) * (1 - (1 - _AT_512) * longer)
+        if not self.single:
+            return half
+        beside = 1 / (half * self.peak) - 1 / (PRODUCTS * self.peak)  # seconds for a TFLOP
+        return 1 / (self.fp32 * (1 / (PRODUCTS * self.fp32) + 2 * beside))
+
+    def in_fp32(self) -> Gpu:
+        """The GPU with products in single precision."""
+        return replace(self, measured=False, single=True)
 
     def all_reduce(self, size: float, gpus: int) -> float:
         """Seconds in which a ring of GPUs adds up `size` bytes."""
@@ -101,21 +120,23 @@ def step_seconds(
         mfu: the share of the peak, if not that of `Gpu.reached`.
     """
     reached = gpu.reached(width, length) if mfu is None else mfu
-    return flops / (gpus * gpu.peak * 1e12 * reached) + gpu.all_reduce(gradients, gpus)
+    return flops / (gpus * gpu.rate * 1e12 * reached) + gpu.all_reduce(gradients, gpus)
 
 
 def _this_machine() -> Gpu:
     from pubmedbert.model.flops import peak_flops
 
+    peak = peak_flops() / 1e12
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return Gpu(
         name=HERE,
         title=f"this machine's processor, {os.cpu_count()} cores",
-        peak=peak_flops() / 1e12,
+        peak=peak,
         memory=memory / GIB,
         link=NETWORK,
         node=1,
         mfu=0.6,
         measured=False,
         bf16=False,
+        fp32=peak,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -150,6 +150,8 @@ def make_plan(name: str, recipe: Recipe, setting: Setting) -> Plan:
     """
     if recipe.init:
         raise InputError(f"the shape is that of {recipe.init}: plan with --set init= and the --set size=... it has")
+    if recipe.precision == "fp32" and not setting.here:
+        setting = replace(setting, gpu=setting.gpu.in_fp32())
     task = objective(recipe)
     config = recipe.model(setting.vocabulary, 0)
     with torch.device("meta"):  # shapes alone
@@ -296,14 +298,16 @@ def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
     gpu = setting.gpu
     if setting.mfu is not None:
         notes = [f"the MFU of {setting.mfu:.0%} is yours"]
+    elif gpu.single:
+        notes = [f"the recipe wants fp32, {gpu.rate:g} TFLOP/s here: the MFU is reckoned from that of bf16; give --mfu"]
     elif setting.here:
         notes = [f"the MFU of {gpu.mfu:.0%} is assumed, of products in fp32; `pretrain` shows the real one as it runs"]
     elif gpu.measured:
         notes = ["the MFU is that of published runs of other code; --check shows how well they are predicted"]
     else:
         notes = [f"no published BERT run on this GPU was found: the MFU of {gpu.mfu:.0%} is an assumption; give --mfu"]
-    if not (gpu.bf16 or setting.here):
-        slower = f" ({gpu.fp32:g} instead of {gpu.peak:g} TFLOP/s)" if gpu.fp32 else ""
+    if not (gpu.bf16 or gpu.single or setting.here):
+        slower = f" ({gpu.fp32:g} instead of {gpu.peak:g} TFLOP/s)"
         notes.append(
             "the figures are those of fp16 code: this GPU has no bf16, so that `pretrain --device cuda` multiplies in "
             f"fp32 on it{slower}, which takes several times as long"
