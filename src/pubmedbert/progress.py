@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import TypeVar
 
 Advance = Callable[..., None]
@@ -51,7 +52,7 @@ def counted(items: Sequence[Item], label: str, unit: str) -> Iterator[Item]:
 @contextmanager
 def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -59,12 +60,12 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
         TextColumn("{task.fields[count]} " + unit),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[note]}"),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(label, total=total, count=_count(done, total), rate="", note="")
+        task = bar.add_task(label, total=total, count=_count(done, total), rate="", left="", note="")
         bar.update(task, completed=done)
         shown, gained = "", 0.0
 
@@ -73,8 +74,9 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
             shown = note or shown
             gained += 0 if earlier else amount
             rate = gained / max(time.monotonic() - started, 1e-9)
-            count = _count(bar.tasks[0].completed + amount, total)
-            bar.update(task, advance=amount, count=count, rate=_speed(rate), note=shown)
+            done = bar.tasks[0].completed + amount
+            left = "" if total is None or rate <= 0 else f"{timedelta(seconds=int(max(total - done, 0) / rate))} left"
+            bar.update(task, advance=amount, count=_count(done, total), rate=_speed(rate), left=left, note=shown)
 
         yield advance
 

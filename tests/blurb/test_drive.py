@@ -176,6 +176,34 @@ def test_an_old_result_of_a_data_set_that_fails_now_is_not_reported(
     assert "was made with other examples" in (out / "report.md").read_text()
 
 
+def test_a_damaged_result_is_written_anew_when_its_turn_comes(
+    report: Path, blurb_data: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(report, tmp_path / "out")
+    whole = (out / "gad" / "result.json").read_text()
+    (out / "gad" / "result.json").write_text("{")
+    main(["blurb", "--model", str(tiny), "--data", str(blurb_data), "--out", str(out), *QUICK])
+    assert (out / "gad" / "result.json").read_text() == whole
+
+
+def test_compare_says_what_is_missing(own: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    run, toml = str(tmp_path / "ner"), str(own / "ner.toml")
+    main(["finetune", "--model", str(tiny), "--dataset", toml, "--out", run, *QUICK, "--no-test"])
+    assert "is a run on your own data ner: name its TOML file with --dataset" in refused("compare", run, run)
+    assert "was not scored on a test split" in refused("compare", run, run, "--dataset", toml)
+
+
+def test_a_length_is_cut_to_the_model_and_one_that_was_asked_for_refused(
+    own: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    given = ["finetune", "--model", str(tiny), "--dataset", str(own / "ner.toml"), "--out", str(tmp_path / "run")]
+    said = refused(*given, *QUICK, "--set", "max_length=300")
+    assert "max_length = 300, but" in said
+    assert "reads 48 word pieces at most" in said
+    main([*given, *QUICK])
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["recipe"]["max_length"] == 48
+
+
 def test_predictions_for_another_test_split_are_not_compared(
     own: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
 ) -> None:

@@ -12,7 +12,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune import loop, search
 from pubmedbert.finetune.loop import Fitted, Setup
 from pubmedbert.finetune.run import finetune
-from tests.finetune.conftest import job
+from tests.finetune.conftest import FAST, job
 
 
 def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
@@ -98,3 +98,61 @@ def test_a_setting_that_collapses_is_not_chosen(
 
     monkeypatch.setattr(loop, "fit", one_answer_scores_more)
     assert finetune(job(own, tiny, seeds=1, search=2), tmp_path / "run")["recipe"]["lr"] == 1e-2
+
+
+def test_a_killed_search_chooses_as_one_that_was_not(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All settings score the same: the first in the order is chosen."""
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-3, 3e-3, 1e-2], "epochs": [1, 2]})
+    fit = loop.fit
+    calls: list[float] = []
+
+    def equal(ready: Setup, seed: int, report: loop.Report, folder: Path | None = None) -> Fitted:
+        calls.append(ready.recipe.lr)
+        if len(calls) in stops:
+            raise KeyboardInterrupt
+        return replace(fit(ready, seed, report, folder), dev=0.5)
+
+    monkeypatch.setattr(loop, "fit", equal)
+    chosen = []
+    for name, kills in (("whole", set[int]()), ("killed", {1, 4})):
+        stops = kills
+        calls.clear()
+        asked = job(own, tiny, seeds=1, search=3, keep="none")
+        for _ in stops:
+            with pytest.raises(KeyboardInterrupt):
+                finetune(asked, tmp_path / name)
+        result = finetune(asked, tmp_path / name)
+        chosen.append((result["recipe"]["lr"], result["recipe"]["epochs"]))
+        assert len(calls) == 3 + 1 + len(kills)
+    assert chosen[0] == chosen[1]
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_search_holds_its_folder_and_its_precision(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-3, 1e-2]})
+    asked = job(own, tiny, seeds=1, search=1, recipe=replace(FAST, precision="auto", epochs=1))
+    with pytest.raises(InputError, match="freeze = 7"):
+        finetune(replace(asked, recipe=replace(FAST, freeze=7)), tmp_path / "run")
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setattr(loop, "settled", lambda recipe: "fp32" if recipe.precision == "auto" else recipe.precision)
+
+    def killed(*_: Any) -> Fitted:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(asked, tmp_path / "run")
+    monkeypatch.setattr(loop, "settled", lambda recipe: "bf16" if recipe.precision == "auto" else recipe.precision)
+    with pytest.raises(InputError, match=r"was made with dropout = 0\.1, now it is 0\.2"):
+        finetune(replace(asked, recipe=replace(asked.recipe, dropout=0.2)), tmp_path / "run")
+    left = tmp_path / "run" / ".search-old"
+    left.mkdir()
+    result = finetune(replace(asked, search=2), tmp_path / "run")
+    assert result["recipe"]["precision"] == "fp32"
+    assert not left.exists()

@@ -125,17 +125,23 @@ def labelled(*labels: str | float | tuple[str, ...]) -> list[Labelled]:
 
 
 def test_collapse() -> None:
-    assert collapsed(labelled("yes", "no"), ["yes", "yes"])
-    assert not collapsed(labelled("yes", "no"), ["yes", "no"])
-    assert not collapsed(labelled("yes", "yes"), ["yes", "yes"]), "one class is right where there is one"
-    assert collapsed(labelled(0.0, 2.0, 4.0), [2.0, 2.001, 2.0])
-    assert not collapsed(labelled(0.0, 2.0, 4.0), [1.0, 2.0, 2.5])
-    assert collapsed(labelled(("a",), ()), [(), ()])
+    assert collapsed(labelled("yes", "no"), ["yes", "yes"], "classification")
+    assert not collapsed(labelled("yes", "no"), ["yes", "no"], "classification")
+    assert not collapsed(labelled("yes", "yes"), ["yes", "yes"], "classification"), (
+        "one class is right where there is one"
+    )
+    assert collapsed(labelled(0.0, 2.0, 4.0), [2.0, 2.001, 2.0], "similarity")
+    assert not collapsed(labelled(0.0, 2.0, 4.0), [1.0, 2.0, 2.5], "similarity")
+    assert collapsed(labelled(("a",), ()), [(), ()], "multilabel")
     tagged = [Tagged("0", ("x", "y"), ("B-D", "O"))]
-    assert collapsed(tagged, [("O", "O")])
-    assert not collapsed(tagged, [("O", "B-D")])
-    assert collapsed(tagged, [("B-D", "I-D")]), "everything is an entity of one type"
-    assert not collapsed([Tagged("0", ("x", "y"), ("B-D", "I-D"))], [("B-D", "B-D")])
+    assert collapsed(tagged, [("O", "O")], "ner")
+    assert not collapsed(tagged, [("O", "B-D")], "ner")
+    assert collapsed(tagged, [("B-D", "I-D")], "ner"), "everything is an entity of one type"
+    assert not collapsed([Tagged("0", ("x", "y"), ("B-D", "I-D"))], [("B-D", "B-D")], "ner")
     classes = [Tagged("0", ("x", "y"), ("NOUN", "VERB"))]
-    assert collapsed(classes, [("NOUN", "NOUN")])
-    assert not collapsed(classes, [("NOUN", "ADJ")])
+    assert collapsed(classes, [("NOUN", "NOUN")], "words")
+    assert not collapsed(classes, [("NOUN", "ADJ")], "words")
+    untyped = [Tagged("0", ("x", "y"), ("B", "O"))]
+    assert collapsed(untyped, [("B", "I")], "ner"), "everything is an entity"
+    assert not collapsed(untyped, [("B", "O")], "ner")
+    assert not collapsed([Tagged("0", ("x", "y"), ("I", "P"))], [("I", "P")], "words"), "here I is a class"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.finetune import workers
 from pubmedbert.finetune.loop import News
 from pubmedbert.finetune.run import finetune
+from pubmedbert.model.config import ModelError
 from tests.finetune.conftest import FAST, content, job
 
 
@@ -106,3 +108,42 @@ def test_a_log_says_how_far_a_run_is(
     finetune(job(own, tiny, workers=count), tmp_path / "run")
     epochs = 2 * FAST.epochs
     assert f"fine-tuning run: {epochs}/{epochs} epochs" in capsys.readouterr().err
+
+
+def test_a_killed_worker_is_noticed_while_others_have_news(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_LOOK_SECONDS", 0.0)
+
+    class Worker:
+        exitcode: int | None = None
+
+        def is_alive(self) -> bool:
+            return self.exitcode is None
+
+    class Busy:
+        def get(self, timeout: float) -> News:
+            crew[1].exitcode = -9
+            return News("seed 0: epoch 1/4", 0.1)
+
+    crew = [Worker(), Worker()]
+    with pytest.raises(InputError, match="a worker was killed"):
+        for _, _ in zip(workers._until_done(crew, Busy()), range(3), strict=False):  # type: ignore[arg-type]
+            pass
+
+
+def test_what_a_kill_left_beside_a_finished_run_is_cleared_away(
+    finished: Path, own: Path, tiny: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (folder / ".seed-0" / "attempt-0" / "checkpoint").mkdir(parents=True)
+    finetune(job(own, tiny), folder)
+    assert not (folder / ".seed-0").exists()
+    assert content(folder) == content(finished)
+
+
+def test_a_damaged_model_leaves_nothing(own: Path, tiny: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError):
+        finetune(job(own, model), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pubmedbert.blurb import registry
 from pubmedbert.blurb.drive import opener
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
@@ -73,6 +74,10 @@ def _read(
     run: Path, result: dict[str, Any], folder: Path | None, own: str
 ) -> tuple[Dataset, Sequence[Example], list[list[Answer]]]:
     """The data set as the run saw it, its test split, and the run's answers to that, for each seed."""
+    if not own and result["dataset"] not in registry.NAMES:
+        raise InputError(f"{run} is a run on your own data {result['dataset']}: name its TOML file with --dataset")
+    if "test" not in result:
+        raise InputError(f"{run} was not scored on a test split: run finetune without --no-test")
     dataset = opener(own or result["dataset"], folder, result["recipe"].get("style", "dummies"))()
     if (dataset.name, dataset.metric) != (result["dataset"], result["metric"]):
         was = f"{result['dataset']} with {result['metric']}"

@@ -97,6 +97,12 @@ def finetune_one(
     config = config_from_hf(values)
     task = opener(dataset, folder)().task
     settings = load_recipe(options.recipe, task, size_of(config.layers, model, values.get("model_type")), options.given)
+    if settings.max_length > config.max_positions:
+        if "max_length" in chosen(options.recipe, options.given):
+            raise InputError(
+                f"max_length = {settings.max_length}, but {model} reads {config.max_positions} word pieces at most"
+            )
+        settings = replace(settings, max_length=config.max_positions)
     side_by_side = min(options.workers or cores(), seeds)
     if settings.style != "dummies" and dataset not in registry.WITH_OFFSETS:
         raise InputError(

@@ -132,7 +132,14 @@ def summarize(folder: Path, missing: Mapping[str, str], failed: Mapping[str, str
     Raises:
         InputError: there is no result, one is damaged, or they are of several models.
     """
-    results = [_read(path) for path in sorted(folder.glob("*/result.json")) if path.parent.name not in failed]
+    results = []
+    for path in sorted(folder.glob("*/result.json")):
+        if path.parent.name not in failed:
+            try:
+                results.append(_read(path))
+            except InputError:
+                if path.parent.name not in missing:  # else it is still to be written anew
+                    raise
     if not results:
         raise InputError(f"{folder} holds no result: a folder for each data set, with its result.json, is wanted")
     models = sorted({result.model for result in results})

@@ -198,7 +198,7 @@ class _Attempt:
             dev=score_answers(self._ready.dataset, dev, answers),
             best_epoch=at.best_epoch,
             restarts=self._restart,
-            collapsed=at.epoch < epochs or collapsed(dev, answers),
+            collapsed=at.epoch < epochs or collapsed(dev, answers, self._ready.dataset.task),
             history=at.history,
             seconds=at.seconds,
         )

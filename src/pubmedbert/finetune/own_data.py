@@ -15,7 +15,7 @@ from pubmedbert.finetune.dataset import SPLITS, TOKEN_TASKS, Dataset, Example, L
 from pubmedbert.finetune.formats.bioasq import read_bioasq_golden
 from pubmedbert.finetune.formats.columns import ROW_FORMATS, Row, RowFormat, number, read_conll, read_rows
 from pubmedbert.finetune.formats.hoc import read_hoc_originals
-from pubmedbert.finetune.formats.pubtator import read_pubtator, tagged
+from pubmedbert.finetune.formats.pubtator import altered, read_pubtator, tagged
 from pubmedbert.infer.tokenizer import valid
 from pubmedbert.settings import read_toml
 
@@ -68,6 +68,7 @@ class _Own:
     metric: str
     negative: str | None
     read: Reader
+    form: Format
 
     @property
     def train_only(self) -> bool:
@@ -117,7 +118,16 @@ def open_own(path: Path) -> Dataset:
         read=partial(_split, own),
         negative=own.negative,
         notes=tuple(notes),
+        remark=partial(_remark, own),
     )
+
+
+def _remark(own: _Own, split: Split, _: Sequence[Example]) -> str:
+    """How the gold of a split differs from its file."""
+    if own.form != "pubtator" or split not in own.files:
+        return ""
+    said = altered(read_pubtator(own.files[split]))
+    return f"{own.files[split].name}: {said}." if said else ""
 
 
 def _collected(own: _Own, split: Split) -> tuple[str, ...]:
@@ -176,6 +186,7 @@ def _own(path: Path) -> _Own:
         metric=_choice(path, table, "metric", METRICS[task]) if "metric" in table else default,
         negative=_string(path, {"negative": _written(table["negative"])}, "negative") if "negative" in table else None,
         read=_reader(path, table, task, form),
+        form=form,
     )
 
 

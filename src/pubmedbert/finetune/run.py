@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from pubmedbert.finetune import loop
 from pubmedbert.finetune.dataset import Dataset, fingerprint
 from pubmedbert.finetune.predictions import NOTE, TEST
 from pubmedbert.finetune.score import RESULT, score_run
-from pubmedbert.finetune.search import search
+from pubmedbert.finetune.search import LOG, search
 from pubmedbert.finetune.seeds import MODEL, Job
 from pubmedbert.finetune.workers import each_seed
+from pubmedbert.model.config import ModelError
 from pubmedbert.progress import say
 
 SETTINGS = "settings.json"
@@ -48,7 +50,7 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
         job = replace(job, recipe=replace(job.recipe, precision=settings["precision"]))
         try:
             job = _train(job, folder, settings)
-        except InputError:
+        except (InputError, ModelError):
             if not _begun(folder):  # nothing was trained: nothing stays
                 (folder / SETTINGS).unlink(missing_ok=True)
             raise
@@ -59,6 +61,8 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
             each_seed(job, [best], folder)  # an earlier call kept less
             result = score_run(folder, dataset, job.seeds, test=job.test, about=about)  # of what lies there now
         _drop_models(job, best, folder)
+        for left in (*folder.glob(".seed-*"), *folder.glob(".search-*")):  # of a process killed before it cleared up
+            shutil.rmtree(left, ignore_errors=True)
         return result
 
 
@@ -75,7 +79,11 @@ def _train(job: Job, folder: Path, settings: dict[str, Any]) -> Job:
 
 
 def _begun(folder: Path) -> bool:
-    """Whether anything was trained in a folder, if only a part of a seed."""
+    """Whether anything was trained in a folder, if only a part of a seed or of a search."""
+    return _seeds_begun(folder) or (folder / LOG).exists()
+
+
+def _seeds_begun(folder: Path) -> bool:
     return any(entry.name.lstrip(".").startswith("seed-") for entry in folder.iterdir())
 
 
@@ -113,12 +121,13 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     if not _begun(folder):
         if other := sorted(name for name in names - {SETTINGS, RESULT} if not name.startswith(".")):
             raise InputError(f"{folder} holds {other[0]} and is no fine-tuning run; choose another --out")
-        measured = {"precision": loop.settled(job.recipe)}
+        measured: dict[str, Any] = {"precision": loop.settled(job.recipe)}
         write_json(path, settings | machine | measured)
         return settings | measured
     before = read_json(path)
-    for key in settings:
-        if key != "model" and before.get(key) != settings[key]:
+    free = {"model"} if _seeds_begun(folder) else {"model", "search"}  # a search may be made longer
+    for key in [key for key in settings if key not in free]:
+        if before.get(key) != settings[key]:
             raise InputError(
                 f"{folder} was made with {_difference(key, before.get(key), settings[key])}; "
                 "choose another --out or the old value"
@@ -126,7 +135,10 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     for key, value in machine.items():
         if before.get(key) != value:
             say(f"{folder} was begun with {key} {before.get(key)}, here it is {value}: the last bits may differ")
-    return settings | {"precision": before.get("precision") or loop.settled(job.recipe)}
+    measured = {"precision": before.get("precision") or loop.settled(job.recipe)}
+    if not _seeds_begun(folder):
+        write_json(path, settings | machine | measured)
+    return settings | measured
 
 
 def weights(model: Path) -> str:

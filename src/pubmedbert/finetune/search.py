@@ -7,7 +7,7 @@ import itertools
 import json
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from pubmedbert.progress import progress, say
 
 GRID: dict[str, list[float | int]] = {"lr": [1e-5, 3e-5, 5e-5], "batch": [16, 32], "epochs": [2, 5, 10, 20, 40, 60]}
 """The paper's learning rates and batches, and epochs from its range of 2 to 60."""
+LOG = ".search.log"
+"""The study, in the folder of its run."""
 _FALLEN = 3.0
 """What a setting that collapsed loses: it comes after all others, whose scores are between -1 and 1."""
 
@@ -51,9 +53,10 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     if not 1 <= job.search <= len(points):
         raise InputError(f"--search takes 1 to {len(points)} settings, the size of the grid, not {job.search}")
+    log = folder / LOG
+    ready = None if log.exists() else _ready(job)
     key = hashlib.sha256(json.dumps({**settings, "search": 0}, sort_keys=True).encode()).hexdigest()[:16]
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    log = folder / ".search.log"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     _mend(log)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -64,17 +67,25 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
     study = optuna.create_study(storage=storage, study_name=key, direction="maximize", load_if_exists=True)
     for trial in study.get_trials(states=(TrialState.RUNNING,)):  # of a process that was killed
         study.tell(trial.number, state=TrialState.FAIL)
-    done = [trial.params for trial in study.get_trials(states=(TrialState.COMPLETE,))]
-    queued = [trial.system_attrs["fixed_params"] for trial in study.get_trials(states=(TrialState.WAITING,))]
-    order = np.random.default_rng(0).permutation(len(points)).tolist()
-    fresh = [points[place] for place in order if points[place] not in done + queued]
-    for point in fresh[: max(job.search - len(done) - len(queued), 0)]:
-        study.enqueue_trial(point)
-    _try(job, study, grid, len(done), folder / f".search-{key}")
-    best: dict[str, Any] = study.best_params
-    score = f"{study.best_value:.2%}" if study.best_value >= -1 else "which collapsed, as they all did"
-    say(f"best of {max(job.search, len(done))} settings on dev: {best}, {score}")
+    tried = [trial.params for trial in study.get_trials(states=(TrialState.COMPLETE,))]
+    order = [points[place] for place in np.random.default_rng(0).permutation(len(points))]
+    fresh = [point for point in order if point not in tried][: max(job.search - len(tried), 0)]
+    if fresh:
+        _try(ready or _ready(job), study, fresh, len(tried), folder / f".search-{key}")
+    scores = {order.index(trial.params): trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))}
+    place = max(sorted(scores), key=scores.__getitem__)  # of equal ones the first in the order
+    best, value = order[place], scores[place]
+    score = f"{value:.2%}" if value >= -1 else "which collapsed, as they all did"
+    say(f"best of {len(scores)} settings on dev: {best}, {score}")
     return replace(job, recipe=replace(job.recipe, **best))
+
+
+def _ready(job: Job) -> loop.Setup:
+    """What settings are tried on; those that the model can't have are told here, before there is a study."""
+    torch.set_num_threads(job.threads * job.workers)
+    ready = loop.setup(job.open(), job.recipe, job.model)
+    loop.new_model(ready.base, ready.head, ready.recipe, 0)
+    return ready
 
 
 def _mend(log: Path) -> None:
@@ -86,19 +97,17 @@ def _mend(log: Path) -> None:
             stream.truncate(written.rfind(b"\n") + 1)
 
 
-def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int, work: Path) -> None:
-    """Train and score the points that wait, with checkpoints in `work` that a search which was killed goes on from."""
+def _try(ready: loop.Setup, study: Any, fresh: Sequence[dict[str, float | int]], done: int, work: Path) -> None:
+    """Train and score points, with checkpoints in `work` that a search which was killed goes on from."""
+    from optuna.trial import TrialState
+
     for other in work.parent.glob(".search-*"):  # of other settings
         if other != work:
             shutil.rmtree(other, ignore_errors=True)
-    if done >= job.search:
-        return
-    torch.set_num_threads(job.threads * job.workers)
-    ready = loop.setup(job.open(), job.recipe, job.model)
-    with progress("searching", job.search, "settings", done=done) as advance:
+    with progress("searching", done + len(fresh), "settings", done=done) as advance:
 
         def objective(trial: Any) -> float:
-            chosen = {name: trial.suggest_categorical(name, values) for name, values in grid.items()}
+            chosen = {name: trial.suggest_categorical(name, GRID[name]) for name in fresh[0]}
             place = work / "-".join(f"{name}={value}" for name, value in chosen.items())
 
             def report(news: loop.News) -> None:
@@ -112,5 +121,8 @@ def _try(job: Job, study: Any, grid: Mapping[str, list[float | int]], done: int,
             advance(1, f"{chosen}: dev {fitted.dev:.2%}{fallen}")
             return fitted.dev - _FALLEN * fitted.collapsed
 
-        study.optimize(objective, n_trials=job.search - done)
+        for point in fresh:
+            if not study.get_trials(states=(TrialState.WAITING,)):  # one waits where the process was killed just then
+                study.enqueue_trial(point)
+            study.optimize(objective, n_trials=1)
     shutil.rmtree(work, ignore_errors=True)

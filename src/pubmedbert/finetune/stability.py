@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune.dataset import Example, Labelled, Tagged
+from pubmedbert.finetune.dataset import Example, Labelled, Tagged, Task
 from pubmedbert.finetune.recipe import Recipe
 from pubmedbert.model.encoder import initialise
 from pubmedbert.model.tuned import Tuned
@@ -117,14 +117,14 @@ def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
     return recipe.lr * min(1.0, (steps - step) / max(steps - warmup, 1.0))
 
 
-def collapsed(gold: Sequence[Example], answers: Sequence[Answer]) -> bool:
+def collapsed(gold: Sequence[Example], answers: Sequence[Answer], task: Task) -> bool:
     """Whether a model says the same of every example although the examples differ.
 
     Words: all are O, or all of one class or type. A number: a spread below a hundredth of the gold's. Else: one answer.
     """
     if isinstance(gold[0], Tagged):
-        found = _kinds(tags for tags in answers if isinstance(tags, tuple))
-        held = _kinds(example.tags or () for example in gold if isinstance(example, Tagged))
+        found = _kinds((tags for tags in answers if isinstance(tags, tuple)), task)
+        held = _kinds((example.tags or () for example in gold if isinstance(example, Tagged)), task)
         return len(found) == 1 and found != held
     labels = [example.label for example in gold if isinstance(example, Labelled)]
     if isinstance(labels[0], float):
@@ -132,6 +132,7 @@ def collapsed(gold: Sequence[Example], answers: Sequence[Answer]) -> bool:
     return len(set(labels)) > 1 and len(set(answers)) == 1
 
 
-def _kinds(sentences: Iterable[Sequence[str]]) -> set[str]:
+def _kinds(sentences: Iterable[Sequence[str]], task: Task) -> set[str]:
     """The classes of words, or O and the types of entities: where in an entity a word stands is no other answer."""
-    return {tag.partition("-")[2] or tag for tags in sentences for tag in tags}
+    tags = {tag for tags in sentences for tag in tags}
+    return tags if task == "words" else {tag if tag == "O" else f"entity{tag[1:]}" for tag in tags}

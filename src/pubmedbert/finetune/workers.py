@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,6 +25,7 @@ from pubmedbert.progress import Advance, progress, say
 
 _PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 _TELL_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -71,24 +72,27 @@ def _tell(advance: Advance, news: News) -> None:
 
 def _until_done(workers: list[BaseProcess], told: Queue[News | str]) -> Iterator[News]:
     """News from the workers, until all have ended; a worker's error, which comes as a text, is raised here."""
+    looked = time.monotonic()
     while True:
         alive = any(worker.is_alive() for worker in workers)
-        try:
+        news: News | str | None = None
+        with suppress(queue.Empty):
             news = told.get(timeout=0.5 if alive else 0.05)
-        except queue.Empty:
+        if news is None or time.monotonic() - looked > _LOOK_SECONDS:  # others may have news all the time
+            looked = time.monotonic()
             dead = next((worker for worker in workers if worker.exitcode not in (None, 0)), None)
             if dead is not None:
                 reason = "was killed, perhaps for want of memory" if (dead.exitcode or 0) < 0 else "failed"
                 raise InputError(
                     f"a worker {reason} (exit code {dead.exitcode}); finished seeds are kept, and the same command "
                     "goes on, with --workers 1 in the least memory"
-                ) from None
-            if not alive:
-                return
-            continue
+                )
         if isinstance(news, str):
             raise InputError(news)
-        yield news
+        if news is not None:
+            yield news
+        elif not alive:
+            return
 
 
 def _work(job: Job, folder: Path, waiting: Queue[int | None], told: Queue[News | str], parent: int) -> None:

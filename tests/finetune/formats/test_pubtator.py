@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
-from pubmedbert.finetune.formats.pubtator import Annotation, Document, read_pubtator, tagged, tokenise
+from pubmedbert.finetune.formats.pubtator import Annotation, Document, altered, read_pubtator, tagged, tokenise
 from pubmedbert.infer.labels.spans import entities
 
 TEXT = """
@@ -62,6 +62,16 @@ def test_overlaps(spans: list[tuple[int, int]], wanted: list[tuple[int, int]]) -
     assert [(start, end) for _, start, end in entities(example.tags or ())] == wanted
 
 
+def test_what_words_cannot_spell_is_told() -> None:
+    mentions = [(0, 7), (4, 7), (8, 10), (10, 11)]
+    documents = [Document("1", "aaa bbb ccc", "", tuple(Annotation(*span, "", "X") for span in mentions))]
+    assert altered(documents) == (
+        "of 4 mentions 2 overlap one before, or have no word, and are left out; 2 begin or end inside a word, and take "
+        "the whole of it"
+    )
+    assert altered([Document("1", "aaa bbb", "", (Annotation(0, 3, "", "X"), Annotation(4, 7, "", "X")))]) == ""
+
+
 def test_tokens_keep_offsets() -> None:
     text = "IL-2 (α_1), 5.0 µM"
     words, spans = tokenise(text)
@@ -79,6 +89,7 @@ def test_tokens_keep_offsets() -> None:
         ("1|t|A\n1|a|B\n2\t0\t1\tA\tX\n", "line 3: PMID|t|title, then"),
         ("1|t|A\n1|a|B\n1\t0\tone\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
         (f"1|t|A\n1|a|B\n1\t{'1' * 5000}\t{'2' * 5000}\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
+        ("1|t|A\n1|a|B\n1\t0\t1\tA\t \n", "line 3: the mention 'A' has no type"),
         ("1|t|A\n1|a|B\n1\t0\t1\tZ\tX\n", "line 3: characters 0 to 1 of the document are 'A', not 'Z'"),
         ("1|t|A\n1|a|B\n1\t7\t9\tZ\tX\n", "line 3: characters 7 to 9 of the document are '', not 'Z'"),
     ],

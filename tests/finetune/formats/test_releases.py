@@ -84,13 +84,21 @@ def test_bioasq_golden(tmp_path: Path) -> None:
     assert data.read("train") == read_bioasq_golden(tmp_path / "golden.json")
 
 
+QUESTION = {"type": "yesno", "id": "a", "body": "Is it?", "exact_answer": "no", "snippets": [{"text": "It is."}]}
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
         ({}, 'must hold a list "questions"'),
         ({"questions": [3]}, "question 1: a JSON object is wanted"),
         ({"questions": [{"type": "yesno", "exact_answer": "maybe"}]}, "question 1: the answer must be yes or no"),
-        ({"questions": [{"type": "yesno", "exact_answer": "no"}]}, 'question 1: "snippets" must be a list of texts'),
+        ({"questions": [QUESTION | {"snippets": None}]}, 'question 1: "snippets" must be a list of objects'),
+        ({"questions": [QUESTION | {"snippets": 7}]}, 'question 1: "snippets" must be a list of objects'),
+        ({"questions": [QUESTION | {"snippets": ["It is."]}]}, 'question 1: "snippets" must be a list of objects'),
+        ({"questions": [QUESTION | {"snippets": []}]}, 'question 1: "snippets" must be a list of texts'),
+        ({"questions": [QUESTION | {"id": "\ud800"}]}, 'question 1: "id": '),
+        ({"questions": [QUESTION | {"snippets": [{"text": "half \udc00"}]}]}, 'question 1: "snippets": '),
     ],
 )
 def test_bad_golden(tmp_path: Path, value: object, sentence: str) -> None:

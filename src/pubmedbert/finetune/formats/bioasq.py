@@ -10,6 +10,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import read_json
 from pubmedbert.finetune.dataset import Labelled
 from pubmedbert.finetune.formats.columns import check_unique
+from pubmedbert.infer.tokenizer import valid
 
 ANSWERS = ("yes", "no")
 
@@ -36,8 +37,9 @@ def read_bioasq_golden(path: Path) -> list[Labelled]:
         answer = exact[0] if isinstance(exact, list) and exact else exact
         label = checked_answer(where, answer.lower() if isinstance(answer, str) else answer, ANSWERS)
         snippets = question.get("snippets")
-        texts = [snippet.get("text") for snippet in snippets if isinstance(snippet, dict)] if snippets else []
-        passage = joined(where, "snippets", texts)
+        if not isinstance(snippets, list) or not all(isinstance(snippet, dict) for snippet in snippets):
+            raise InputError(f'{where}: "snippets" must be a list of objects, each with a "text"')
+        passage = joined(where, "snippets", [snippet.get("text") for snippet in snippets])
         examples.append(Labelled(text_of(where, question, "id"), text_of(where, question, "body"), label, passage))
     check_unique([example.id for example in examples], path)
     return examples
@@ -63,7 +65,7 @@ def text_of(where: str, question: dict[str, Any], key: str) -> str:
     value = question.get(key)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f'{where}: "{key}" must be a text')
-    return value.strip()
+    return _valid(where, key, value.strip())
 
 
 def joined(where: str, key: str, texts: object) -> str:
@@ -77,4 +79,11 @@ def joined(where: str, key: str, texts: object) -> str:
     passage = " ".join(" ".join(text.splitlines()) for text in texts).strip()
     if not passage:
         raise InputError(f'{where}: "{key}" must hold some text')
-    return passage
+    return _valid(where, key, passage)
+
+
+def _valid(where: str, key: str, text: str) -> str:
+    try:
+        return valid(text)
+    except InputError as error:
+        raise InputError(f'{where}: "{key}": {error}') from error

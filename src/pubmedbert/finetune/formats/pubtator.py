@@ -90,7 +90,7 @@ def tagged(documents: Collection[Document]) -> list[Tagged]:
     """Documents as tagged words, one example each; a word is a run of letters and digits or any other character.
 
     A mention that begins or ends inside a word takes the whole of it; of mentions that overlap, the one that begins
-    first stays, then the longer one. Ids are PMIDs, with `-2` where one comes again.
+    first stays, then the longer one; `altered` tells of them. Ids are PMIDs, with `-2` where one comes again.
     """
     seen: Counter[str] = Counter()
     examples = []
@@ -101,6 +101,23 @@ def tagged(documents: Collection[Document]) -> list[Tagged]:
         again = f"-{seen[document.pmid]}" if seen[document.pmid] > 1 else ""
         examples.append(Tagged(document.pmid + again, words, tags, document.pmid))
     return examples
+
+
+def altered(documents: Collection[Document]) -> str:
+    """What `tagged` makes of mentions that words can't spell, in a sentence; "" where there are none."""
+    count = sum(len(document.annotations) for document in documents)
+    kept = sum(tag[0] == "B" for example in tagged(documents) for tag in example.tags or ())
+    widened = sum(_inside_words(document) for document in documents)
+    parts = [f"{count - kept:,} overlap one before, or have no word, and are left out"] if kept < count else []
+    parts += [f"{widened:,} begin or end inside a word, and take the whole of it"] if widened else []
+    return f"of {count:,} mentions {'; '.join(parts)}" if parts else ""
+
+
+def _inside_words(document: Document) -> int:
+    """How many mentions begin or end inside a word."""
+    _, spans = tokenise(document.text)
+    inside = {place for start, end in spans for place in range(start + 1, end)}
+    return sum(mention.start in inside or mention.end in inside for mention in document.annotations)
 
 
 def tokenise(text: str) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
@@ -138,6 +155,8 @@ def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
         return  # a relation between concepts
     if len(cells) < 5 or not all(re.fullmatch(OFFSET, cell) for cell in cells[1:3]):
         raise InputError(f"{where}: PMID, start, end, text and type are wanted, parted by tabs, not {line[:40]!r}")
+    if not cells[4].strip():
+        raise InputError(f"{where}: the mention {cells[3]!r} has no type")
     start, end = int(cells[1]), int(cells[2])
     if start >= end or text[start:end].strip() != cells[3].strip():  # a mention in NCBI-disease has spaces after it
         raise InputError(
