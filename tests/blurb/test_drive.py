@@ -186,9 +186,12 @@ def test_a_damaged_result_is_written_anew_when_its_turn_comes(
     assert (out / "gad" / "result.json").read_text() == whole
 
 
-def test_compare_says_what_is_missing(own: Path, tiny: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+def test_compare_says_what_is_missing(
+    own: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], refused: Callable[..., str]
+) -> None:
     run, toml = str(tmp_path / "ner"), str(own / "ner.toml")
     main(["finetune", "--model", str(tiny), "--dataset", toml, "--out", run, *QUICK, "--no-test"])
+    capsys.readouterr()
     assert "is a run on your own data ner: name its TOML file with --dataset" in refused("compare", run, run)
     assert "was not scored on a test split" in refused("compare", run, run, "--dataset", toml)
 
