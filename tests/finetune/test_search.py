@@ -39,8 +39,8 @@ def test_a_search_tries_settings_on_dev_and_goes_on_where_it_stopped(
     with log.open("a") as stream:  # killed while it wrote
         stream.write('{"op_code": 5')
     Path(f"{log}.lock").symlink_to("run/.search.log")
-    again = finetune(asked, tmp_path / "run")
-    assert again == result
+    again = finetune(replace(asked, model_name="by another name"), tmp_path / "run")
+    assert again == result | {"model": "by another name"}
     assert len(tried) == 6
     log.write_text("{\n" + log.read_text())
     with pytest.raises(InputError, match=r"search\.log is damaged: delete it"):

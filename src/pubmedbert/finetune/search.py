@@ -36,7 +36,8 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
     Args:
         job: what is to be fine-tuned; `job.search` says how many points are tried.
         folder: of the run, held by the caller; the study is `.search.log` in it, and grows by what is missing.
-        settings: what decides the outcome; the study of others is none of this one.
+        settings: what decides the outcome (but for the model's name, and how many are tried); the study of others is
+            none of this one.
 
     Returns:
         The job with the best settings.
@@ -55,7 +56,8 @@ def search(job: Job, folder: Path, settings: Mapping[str, Any]) -> Job:
         raise InputError(f"--search takes 1 to {len(points)} settings, the size of the grid, not {job.search}")
     log = folder / LOG
     ready = None if log.exists() else _ready(job)
-    key = hashlib.sha256(json.dumps({**settings, "search": 0}, sort_keys=True).encode()).hexdigest()[:16]
+    decisive = {name: value for name, value in settings.items() if name not in ("model", "search")}
+    key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     _mend(log)
     with warnings.catch_warnings():
