@@ -84,7 +84,7 @@ def test_pieces_without_neighbours_keep_their_embeddings() -> None:
 
 @pytest.mark.parametrize("objective", ["mlm", "mlm+nsp"])
 def test_an_untrained_model_predicts_by_neighbours(shards: Path, tmp_path: Path, objective: str) -> None:
-    """On average over seeds: 64 short rows have some 200 masks, and the vectors are 64 wide."""
+    """On average over seeds: 64 short rows have some 200 masks, and the vectors are 128 wide."""
     plain = replace(UNTRAINED, unigram_bias=True, objective=objective, two_segments=objective == "mlm+nsp")
     gains = []
     for seed in range(3):
