@@ -20,21 +20,9 @@ from pubmedbert.errors import InputError
 from pubmedbert.pretrain.distributed import Ranks, ranks
 from pubmedbert.pretrain.loop import pretrain
 from pubmedbert.pretrain.recipe import Recipe
-from tests.pretrain.conftest import metrics
+from tests.pretrain.conftest import SMALL, changed, metrics
 
-RECIPE = Recipe(
-    precision="fp32",
-    size="tiny",
-    length=32,
-    max_positions=64,
-    rows=48,
-    pack_tokens=160,
-    steps=8,
-    lr=2e-3,
-    evaluate_every=4,
-    checkpoint_every=4,
-    evaluate_rows=64,
-)
+RECIPE = changed(SMALL, rows=48, pack_tokens=160, steps=8, evaluate_every=4, evaluate_rows=64)
 FULL = replace(
     RECIPE,
     objective="mlm+nsp",

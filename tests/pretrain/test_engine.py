@@ -20,23 +20,12 @@ from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.loop import pretrain
 from pubmedbert.pretrain.objective import objective
 from pubmedbert.pretrain.optimizer import Optimizer
-from pubmedbert.pretrain.recipe import RECIPES, Phase, Recipe, load_recipe
+from pubmedbert.pretrain.recipe import RECIPES, Phase, load_recipe
 from pubmedbert.shards.read import open_shards
-from tests.pretrain.conftest import make_shards, metrics
+from tests.pretrain.conftest import SMALL as BASE
+from tests.pretrain.conftest import changed, make_shards, metrics
 
-SMALL = Recipe(
-    precision="fp32",
-    size="tiny",
-    length=32,
-    max_positions=64,
-    rows=16,
-    pack_tokens=256,
-    steps=6,
-    lr=2e-3,
-    evaluate_every=3,
-    evaluate_rows=32,
-    checkpoint_every=2,
-)
+SMALL = changed(BASE, steps=6, evaluate_every=3, evaluate_rows=32, checkpoint_every=2)
 
 
 @pytest.fixture(autouse=True)

@@ -25,22 +25,9 @@ from pubmedbert.model import hf
 from pubmedbert.pretrain import loop, run, sinks
 from pubmedbert.pretrain.optimizer import Optimizer
 from pubmedbert.pretrain.recipe import Recipe
-from tests.pretrain.conftest import metrics
+from tests.pretrain.conftest import SMALL, changed, metrics
 
-RECIPE = Recipe(
-    precision="fp32",
-    size="tiny",
-    length=32,
-    max_positions=64,
-    rows=8,
-    pack_tokens=256,
-    steps=24,
-    lr=2e-3,
-    average=0.9,
-    evaluate_every=5,
-    evaluate_rows=32,
-    checkpoint_every=3,
-)
+RECIPE = changed(SMALL, rows=8, steps=24, average=0.9, evaluate_rows=32, checkpoint_every=3)
 
 # Where a process may die: an object, the name of what it calls, and how often that is called at most before a death.
 PLACES: dict[str, tuple[Any, str, int]] = {

@@ -15,23 +15,10 @@ import torch
 
 from pubmedbert.pretrain import run
 from pubmedbert.pretrain.loop import pretrain
-from pubmedbert.pretrain.recipe import Recipe
-from tests.pretrain.conftest import metrics
+from tests.pretrain.conftest import SMALL, changed, metrics
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-MLM = Recipe(
-    precision="fp32",
-    size="tiny",
-    length=32,
-    max_positions=64,
-    rows=16,
-    pack_tokens=256,
-    steps=50,
-    lr=2e-3,
-    evaluate_every=25,
-    evaluate_rows=64,
-    checkpoint_every=50,
-)
+MLM = changed(SMALL, steps=50, evaluate_every=25, evaluate_rows=64, checkpoint_every=50)
 RECIPES = {"mlm": MLM, "mlm+nsp": replace(MLM, objective="mlm+nsp", two_segments=True)}
 
 

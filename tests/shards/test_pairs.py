@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
+from benchmarks.pairs import main, told_apart
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pubmedbert.shards.pairs import Text, pairs
 from pubmedbert.shards.samples import Ints, batches, order, pack, segments
+from pubmedbert.shards.write import write_shards
+from pubmedbert.vocab.folder import save
+from pubmedbert.vocab.train import train
 from tests.shards.test_samples import CLS, MASK, SEP, V, corpora, special
+from tests.vocab.fakes import made_up, texts
 
 
 def text_of(documents: Ints, sentences: Ints, longest: int) -> Text:
@@ -86,17 +94,7 @@ def test_half_the_second_segments_are_of_another_document_and_look_alike() -> No
 
 @pytest.mark.parametrize("longest", [125, 509])
 def test_lengths_and_ends_do_not_tell_the_kinds_apart(longest: int) -> None:
-    """The best judge that sees both lengths and whether a document ends, found on half of the rows, on the others."""
-    text = real_looking(longest=longest)
-    rows = pairs(text, np.arange(len(text.table)), 0, 0)
-    sizes = (rows.spans[:, :, 1] - rows.spans[:, :, 0]) // 8  # [B, 2]
-    ends = np.isin(rows.spans[:, 1, 1], text.documents)
-    seen = (sizes[:, 0] * 100 + sizes[:, 1]) * 2 + ends
-    known = order(len(seen), 0, 0) % 2 == 0
-    votes = np.zeros((seen.max() + 1, 2), int)
-    np.add.at(votes, (seen[known], rows.random_next[known]), 1)
-    right = votes[seen[~known]].argmax(1) == rows.random_next[~known]
-    assert right.mean() < 0.54
+    assert told_apart(real_looking(longest=longest)) < 0.54
 
 
 def test_a_pack_of_pairs_is_framed_and_typed() -> None:
@@ -120,3 +118,13 @@ def test_a_pack_of_pairs_is_framed_and_typed() -> None:
             assert one.types[first : first + length].tolist() == types
             assert random == label
         assert not np.isin(one.labels, [CLS, SEP, MASK]).any()
+
+
+def test_the_command_measures_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(train(texts(made_up(200)), 600), tmp_path / "tokenizer")
+    shards = write_shards(made_up(200), tmp_path / "tokenizer", tmp_path / "shards", 0.1).folder
+    monkeypatch.setattr("sys.argv", ["pairs", "--shards", str(shards)])
+    main()
+    assert re.fullmatch(r"(rows of (128|512): lengths tell \d+\.\d%\n){2}", capsys.readouterr().out)

@@ -97,12 +97,9 @@ def finetune_one(
     config = config_from_hf(values)
     task = opener(dataset, folder)().task
     settings = load_recipe(options.recipe, task, size_of(config.layers, model, values.get("model_type")), options.given)
-    if settings.max_length > config.max_positions:
-        if "max_length" in chosen(options.recipe, options.given):
-            raise InputError(
-                f"max_length = {settings.max_length}, but {model} reads {config.max_positions} word pieces at most"
-            )
-        settings = replace(settings, max_length=config.max_positions)
+    fixed = chosen(options.recipe, options.given)
+    if "max_length" not in fixed:
+        settings = replace(settings, max_length=min(settings.max_length, config.max_positions))
     side_by_side = min(options.workers or cores(), seeds)
     if settings.style != "dummies" and dataset not in registry.WITH_OFFSETS:
         raise InputError(
@@ -120,7 +117,7 @@ def finetune_one(
         threads=max(cores() // side_by_side, 1),
         test=test and has_test(dataset),
         search=options.search,
-        fixed=chosen(options.recipe, options.given),
+        fixed=fixed,
     )
     return finetune(job, out)
 

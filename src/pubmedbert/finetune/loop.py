@@ -57,7 +57,7 @@ class Setup:
 
     dataset: Dataset
     recipe: Recipe
-    """With lengths that suit the model, and the precision as it was measured."""
+    """With packs that hold its longest row, and the precision as it was measured."""
     base: Bert
     """The pretrained model; never changed."""
     tokenizer: ModelTokenizer
@@ -100,9 +100,9 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
     prepare_torch()
     base = hf.load(model)
     tokenizer = ModelTokenizer(model, base.config.vocab_size)
-    length = min(recipe.max_length, base.config.max_positions)
-    if recipe.max_length > max(length, Recipe.max_length):
-        raise InputError(f"max_length = {recipe.max_length}, but {model} reads {length} word pieces at most")
+    length, most = recipe.max_length, base.config.max_positions
+    if length > most:
+        raise InputError(f"max_length = {length}, but {model} reads {most} word pieces at most")
     encoder = RowEncoder(tokenizer, length)
     head = data.head_for(dataset, recipe)
     train, dev = dataset.read("train"), dataset.read("dev")
@@ -111,7 +111,7 @@ def setup(dataset: Dataset, recipe: Recipe, model: Path) -> Setup:
             raise InputError(f"{dataset.name}: the {split} split is empty")
     if has_pairs(train) and base.config.token_types < 2:
         raise InputError(f"{model} reads one text at a time (type_vocab_size 1), {dataset.name} has two")
-    recipe = replace(recipe, max_length=length, pack_tokens=max(recipe.pack_tokens, length), precision=settled(recipe))
+    recipe = replace(recipe, pack_tokens=max(recipe.pack_tokens, length), precision=settled(recipe))
     return Setup(
         dataset=dataset,
         recipe=recipe,

@@ -126,8 +126,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         return settings | measured
     before = read_json(path)
     free = {"model"} if _seeds_begun(folder) else {"model", "search"}  # a search may be made longer
-    for key in [key for key in settings if key not in free]:
-        if before.get(key) != settings[key]:
+    for key in settings:
+        if key not in free and before.get(key) != settings[key]:
             raise InputError(
                 f"{folder} was made with {_difference(key, before.get(key), settings[key])}; "
                 "choose another --out or the old value"
