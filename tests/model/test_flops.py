@@ -12,7 +12,7 @@ from tests.model.reference import SMALL, our_model, some_rows
 
 
 def test_the_formula_counts_what_torch_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pubmedbert.model.linear._HAS_ONEDNN", False)  # whose products torch does not count
+    monkeypatch.setattr("pubmedbert.model.linear.HAS_ONEDNN", False)  # whose products torch does not count
     model, lengths, masked = our_model(), [5, 5, 9, 30], [1, 2, 40]
     tokens = torch.tensor([token for row in some_rows(SMALL, lengths) for token in row])
     positions = torch.cat([torch.arange(length) for length in lengths])
@@ -25,7 +25,7 @@ def test_the_formula_counts_what_torch_counts(monkeypatch: pytest.MonkeyPatch) -
 def test_what_the_last_layer_does_for_places_that_are_not_wanted_is_not_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pubmedbert.model.linear._HAS_ONEDNN", False)
+    monkeypatch.setattr("pubmedbert.model.linear.HAS_ONEDNN", False)
     model, lengths, keep = our_model(), [5, 7, 9, 30], torch.tensor([1, 2, 30, 40])
     tokens = torch.tensor([token for row in some_rows(SMALL, lengths) for token in row])
     positions = torch.cat([torch.arange(length) for length in lengths])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from benchmarks import products
 from torch.nn import functional as F
 
 from pubmedbert.model.linear import Linear, linear
@@ -15,7 +16,7 @@ from pubmedbert.model.linear import Linear, linear
 def test_values_and_gradients_are_those_of_torch(
     rows: int, inner: int, outer: int, bias: bool, mkl: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pubmedbert.model.linear._INPUT_BY_MKL", mkl)
+    monkeypatch.setattr("pubmedbert.model.linear.INPUT_BY_MKL", mkl)
     torch.manual_seed(0)
     found = []
     x, weight, offset = torch.randn(rows, inner), torch.randn(outer, inner), torch.randn(outer) if bias else None
@@ -50,3 +51,18 @@ def test_other_numbers_are_left_to_torch() -> None:
     assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert Linear(8, 4)(torch.randn(3, 8)).dtype == torch.bfloat16
+
+
+def test_benchmark_of_equal_products(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    for name, by_onednn, by_mkl in products.products(7, 5, 3):
+        assert torch.allclose(by_onednn(), by_mkl(), atol=1e-5), name
+    monkeypatch.setattr(products, "PIECES", 9)
+    monkeypatch.setattr(products, "MASKED", 2)
+    monkeypatch.setattr("sys.argv", ["products", "--sizes", "mini", "--rounds", "1"])
+    products.main()
+    rows = capsys.readouterr().out.splitlines()[4:]
+    assert len(rows) == 12
+    chosen = {row.split(" | ")[1]: row.split(" | ")[-1].strip(" |") for row in rows}
+    monkeypatch.setattr("pubmedbert.model.linear.INPUT_BY_MKL", chosen["of_input"] == "oneDNN")
+    assert products.chosen("of_input") != chosen["of_input"]

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_INPUT_BY_MKL = torch.backends.cpu.get_cpu_capability() == "AVX2"
+HAS_ONEDNN = torch._C._has_mkldnn and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+"""Whether this torch has oneDNN's product."""
+INPUT_BY_MKL = torch.backends.cpu.get_cpu_capability() == "AVX2"
+"""Whether the gradient of the input is MKL's."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -42,7 +44,7 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def of_input(gradient: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the input, `[N, I]`, from that of the output, `[N, O]`, and the weight, `[O, I]`."""
-    return gradient @ weight if _INPUT_BY_MKL else product(gradient, weight.t(), None)
+    return gradient @ weight if INPUT_BY_MKL else product(gradient, weight.t(), None)
 
 
 def of_weight(gradient: Tensor, x: Tensor) -> Tensor:
@@ -52,7 +54,7 @@ def of_weight(gradient: Tensor, x: Tensor) -> Tensor:
 
 def _suits(x: Tensor, weight: Tensor) -> bool:
     fp32 = x.dtype == torch.float32 == weight.dtype
-    return _HAS_ONEDNN and x.device.type == "cpu" and fp32 and x.ndim == 2 and x.numel() > 0
+    return HAS_ONEDNN and x.device.type == "cpu" and fp32 and x.ndim == 2 and x.numel() > 0
 
 
 class _Product(torch.autograd.Function):
