@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.pretrain import sinks
 from pubmedbert.pretrain.sinks import check_sinks, open_sinks
+from tests.pretrain.conftest import SMALL
 
 STEPS = [{"loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "stuck": False} for step in range(1, 6)]
 
@@ -53,28 +57,54 @@ def test_a_missing_package_and_an_unknown_sink_are_sentences(run: Path, monkeypa
     assert not (run / runs.METRICS).exists()
 
 
-def test_every_sink_is_closed_when_one_fails(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = []
+def test_a_sink_that_fails_is_said_once_and_the_run_goes_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    called = []
 
     class Failing:
         def __init__(self, folder: Path, step: int) -> None: ...
 
         def write(self, step: int, values: object) -> None:
-            raise OSError("full")
+            called.append(step)
+            if step == 2:
+                raise OSError("no route\nto host")
+
+        def close(self) -> None:
+            called.append("closed")
+            raise OSError("no route")
+
+    monkeypatch.setattr(sinks, "find_spec", lambda _: True)
+    monkeypatch.setattr(sinks, "TensorBoard", Failing)
+    log(run, ["tensorboard"])
+    assert called == [1, 2, "closed"]
+    said = "--log tensorboard failed (no route to host) and gets no more numbers; metrics.jsonl has them all\n"
+    assert capsys.readouterr().err == said
+    assert [line["step"] for line in runs.metrics(run)] == [1, 2, 3, 4, 5]
+
+
+def test_every_sink_is_closed_when_the_run_fails(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    class Calm:
+        def __init__(self, *_: object) -> None: ...
+
+        def write(self, step: int, values: object) -> None: ...
 
         def close(self) -> None:
             closed.append(True)
 
     monkeypatch.setattr(sinks, "find_spec", lambda _: True)
-    monkeypatch.setattr(sinks, "TensorBoard", Failing)
-    with pytest.raises(OSError, match="full"), open_sinks(run, ["tensorboard"]) as found:
+    for name in ("TensorBoard", "WeightsAndBiases"):
+        monkeypatch.setattr(sinks, name, Calm)
+    with pytest.raises(OSError, match="full"), open_sinks(run, ["tensorboard", "wandb"]) as found:
         found.write(1, {"loss": 1.0})
-    assert closed == [True]
-    assert runs.metrics(run) == [{"step": 1, "loss": 1.0}], "the file comes first"
+        raise OSError("full")
+    assert closed == [True, True]
+    assert runs.metrics(run) == [{"step": 1, "loss": 1.0}]
 
 
 def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     with open_sinks(run, ["tensorboard"]) as first:
@@ -90,7 +120,6 @@ def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
 
 
 def test_tensorboard_hides_what_a_run_that_starts_again_had_written(run: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for _ in range(2):
@@ -103,7 +132,6 @@ def test_tensorboard_hides_what_a_run_that_starts_again_had_written(run: Path) -
 
 
 def test_weights_and_biases_offline(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
     for name, value in {"WANDB_MODE": "offline", "WANDB_CACHE_DIR": "cache", "WANDB_CONFIG_DIR": "config"}.items():
         monkeypatch.setenv(name, value if name == "WANDB_MODE" else str(tmp_path / value))
     log(run, ["wandb"])
@@ -115,3 +143,27 @@ def test_weights_and_biases_offline(run: Path, monkeypatch: pytest.MonkeyPatch, 
     assert b"loss" in content
     assert b"tiny" in content, "the settings are sent along"
     assert json.loads((run / runs.METRICS).read_text().splitlines()[0])["step"] == 1
+
+
+def test_weights_and_biases_without_a_login_is_a_sentence(shards: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    for name in ("HOME", "NETRC", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
+        environment[name] = str(tmp_path / "home" / name)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(SMALL.toml())
+    command = [sys.executable, "-m", "pubmedbert", "pretrain", "--recipe", recipe, "--shards", shards, "--out", "run"]
+    done = subprocess.run(
+        [*command, "--log", "wandb"],
+        cwd=tmp_path,
+        env=environment | {"WANDB_BASE_URL": "http://127.0.0.1:9"},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (said,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    assert said.startswith("error: --log wandb: ")
+    assert said.endswith("(WANDB_MODE=offline keeps the numbers on this machine)")
+    assert not (tmp_path / "run").exists(), "no step was made"

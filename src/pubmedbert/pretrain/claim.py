@@ -73,7 +73,8 @@ def give_up(folder: Path) -> None:
     if not runs.checkpoints(folder) and not runs.metrics(folder):
         for name in (runs.CONFIG, runs.METRICS):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tokenizer", ignore_errors=True)
+        for name in ("tokenizer", "logs"):
+            shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _copy_tokenizer(folder: Path, shards: Shards) -> None:

@@ -87,17 +87,17 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
     with ranks(device) as here, locked(folder, busy=busy) if here.main else nullcontext():
         bf16 = claim(folder, recipe, shards, here) if here.main else False
         bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
+        stopped_by = 0
         try:
             run = setup(folder, recipe, shards, here, bf16=bf16)
+            if run.complete:
+                here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")
+            else:
+                stopped_by = fit(run, log)
         except BaseException:
             if here.main:
                 give_up(folder)
             raise
-        stopped_by = 0
-        if run.complete:
-            here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")
-        else:
-            stopped_by = fit(run, log)
         if here.main:
             write_report(folder)
     return stopped_by

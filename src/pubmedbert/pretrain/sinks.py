@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from pubmedbert import runs
 from pubmedbert.errors import InputError
+from pubmedbert.progress import say
 
 SINKS = ("tensorboard", "wandb")
 """What `--log` takes."""
@@ -86,6 +87,9 @@ class WeightsAndBiases:
 
     Args:
         folder: of the run, whose settings are sent along.
+
+    Raises:
+        InputError: nobody is logged in, or the service is out of reach.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -93,15 +97,19 @@ class WeightsAndBiases:
 
         home = folder / FOLDER
         home.mkdir(parents=True, exist_ok=True)
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "pubmedbert"),
-            name=folder.resolve().name,
-            id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
-            resume="allow",
-            dir=str(home.resolve()),
-            config=runs.config(folder),
-            settings=wandb.Settings(console="off", silent=True),
-        )
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "pubmedbert"),
+                name=folder.resolve().name,
+                id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+                resume="allow",
+                dir=str(home.resolve()),
+                config=runs.config(folder),
+                settings=wandb.Settings(console="off", silent=True),
+            )
+        except wandb.errors.Error as error:
+            what = " ".join(str(error).split()).rstrip(".")
+            raise InputError(f"--log wandb: {what} (WANDB_MODE=offline keeps the numbers on this machine)") from error
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Log the numbers."""
@@ -113,15 +121,47 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+class Beside:
+    """A sink that may fail: it is said once, and the run goes on, as metrics.jsonl has everything.
+
+    Args:
+        name: as `--log` takes it.
+        sink: what is given the numbers until it fails.
+    """
+
+    def __init__(self, name: str, sink: Sink) -> None:
+        self._name = name
+        self._sink = sink
+        self._failed = False
+
+    def write(self, step: int, values: Mapping[str, object]) -> None:
+        """Give the values on, if the sink has not failed before."""
+        if not self._failed:
+            self._tried(lambda: self._sink.write(step, values))
+
+    def close(self) -> None:
+        """Close the sink, which may fail, too."""
+        self._tried(self._sink.close)
+
+    def _tried(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception as error:  # whatever it is, days of training are worth more than a chart
+            if not self._failed:
+                what = " ".join(str(error).split()) or type(error).__name__
+                say(f"--log {self._name} failed ({what}) and gets no more numbers; {runs.METRICS} has them all")
+            self._failed = True
+
+
 class Sinks:
     """All sinks of a run as one.
 
     Args:
-        lines: metrics.jsonl.
+        lines: metrics.jsonl, whose failure is one of the run.
         others: the sinks beside it.
     """
 
-    def __init__(self, lines: JsonLines, others: Sequence[Sink]) -> None:
+    def __init__(self, lines: JsonLines, others: Sequence[Beside]) -> None:
         self._lines = lines
         self._others = others
 
@@ -158,17 +198,17 @@ def open_sinks(folder: Path, names: Sequence[str] = (), step: int = 0) -> Iterat
         step: the step that the run goes on from.
 
     Raises:
-        InputError: as `check_sinks`.
+        InputError: as `check_sinks` and `WeightsAndBiases`.
     """
     check_sinks(names)
     with ExitStack() as stack:
         lines = JsonLines(folder / runs.METRICS)
         stack.callback(lines.close)
-        others: list[Sink] = []
+        others = []
         for name in dict.fromkeys(names):
-            sink: Sink = TensorBoard(folder, step) if name == "tensorboard" else WeightsAndBiases(folder)
-            stack.callback(sink.close)
-            others.append(sink)
+            beside = Beside(name, TensorBoard(folder, step) if name == "tensorboard" else WeightsAndBiases(folder))
+            stack.callback(beside.close)
+            others.append(beside)
         yield Sinks(lines, others)
 
 
