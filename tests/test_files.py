@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -122,3 +124,18 @@ def test_a_folder_made_for_bad_input_goes_with_it(tmp_path: Path) -> None:
         (tmp_path / "a" / "c").unlink()
         raise InputError("bad")
     assert (tmp_path / "a").is_dir(), "it was there before"
+
+
+def test_a_drive_without_locks_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    with locked(tmp_path / "a", busy="busy"):
+        pass
+    said = (
+        f"warning: {tmp_path / 'a'} can't be held (Function not implemented): see to it that nobody else writes there"
+    )
+    assert capsys.readouterr().err == said + "\n"

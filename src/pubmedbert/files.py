@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pubmedbert.errors import InputError
+from pubmedbert.progress import say
 
 
 class WriteError(InputError):
@@ -99,6 +100,8 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
     except BlockingIOError as error:
         os.close(descriptor)
         raise InputError(busy) from error
+    except OSError as error:  # a network drive that is mounted without locks
+        say(f"warning: {folder} can't be held ({error.strerror}): see to it that nobody else writes there")
     try:
         yield descriptor
     except Exception:

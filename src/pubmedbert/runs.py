@@ -21,6 +21,12 @@ EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)")
 _TEXTS = {"masks", "skipped", "skipped_for"}
 """What a line of metrics says in words; all else are numbers."""
+_BESIDE = {
+    "step": ("tokens", "seconds"),
+    "eval_loss": ("eval_accuracy", "unigram_loss"),
+    "rolled_back_from": ("rows", "rollbacks"),
+}
+"""What a line that has the one has, too."""
 
 
 def checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -102,8 +108,9 @@ def _line(text: str) -> dict[str, Any]:
         return {}
     if not isinstance(line, dict) or type(line.get("step")) is not int:
         return {}
-    sound = all(isinstance(value, str if name in _TEXTS else int | float) for name, value in line.items())
-    return line if sound else {}
+    kinds = all(isinstance(value, str if name in _TEXTS else int | float) for name, value in line.items())
+    whole = all(other in line for name, others in _BESIDE.items() if name in line for other in others)
+    return line if kinds and whole else {}
 
 
 def _verified(folder: Path) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,17 @@ def test_a_search_holds_its_folder_and_its_precision(
     result = finetune(replace(asked, search=2), tmp_path / "run")
     assert result["recipe"]["precision"] == "fp32"
     assert not left.exists()
+
+
+def test_a_damaged_test_file_is_told_before_the_search(
+    own: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "GRID", {"lr": [1e-3]})
+    monkeypatch.setattr(loop, "fit", lambda *_: pytest.fail("it was tried"))
+    mine = tmp_path / "own"
+    shutil.copytree(own, mine)
+    for path in mine.glob("test.*"):
+        path.write_text("no\n")
+    with pytest.raises(InputError, match=r"test\."):
+        finetune(job(mine, tiny, seeds=1, search=1), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -38,11 +38,11 @@ FILES = {
     "vocab.txt",
 }
 METRICS = """\
-{"step": 0, "eval_loss": 10.5, "eval_accuracy": 0.0, "unigram_loss": 6.0}
-{"step": 1, "tokens": 500, "loss": 10.4}
-{"step": 10, "eval_loss": 4.25, "eval_accuracy": 0.125, "unigram_loss": 6.0}
+{"step": 0, "tokens": 0, "seconds": 0.0, "eval_loss": 10.5, "eval_accuracy": 0.0, "unigram_loss": 6.0}
+{"step": 1, "tokens": 500, "seconds": 0.5, "loss": 10.4}
+{"step": 10, "tokens": 5000, "seconds": 5.0, "eval_loss": 4.25, "eval_accuracy": 0.125, "unigram_loss": 6.0}
 not JSON
-{"step": 11, "eval_loss": 1.0, "eval_accuracy": 0.9, "unigram_loss": 6.0}
+{"step": 11, "tokens": 5500, "seconds": 5.5, "eval_loss": 1.0, "eval_accuracy": 0.9, "unigram_loss": 6.0}
 {"step": 12, "eval_l"""
 
 
@@ -131,7 +131,9 @@ def test_the_card_of_a_run(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("settings", "end"), [("steps = 10", "."), ("minutes = 2", ", before"), ("minutes = 1", ".")])
 def test_whether_a_run_was_at_its_end(run: Path, tmp_path: Path, settings: str, end: str) -> None:
     (run / "config.toml").write_text(f'size = "tiny"\n{settings}\n')
-    (run / "metrics.jsonl").write_text('{"step": 9, "seconds": 55.0}\n{"step": 10, "seconds": 61.5}\n')
+    (run / "metrics.jsonl").write_text(
+        '{"step": 9, "tokens": 9, "seconds": 55.0}\n{"step": 10, "tokens": 9, "seconds": 61.5}\n'
+    )
     export(run, tmp_path / "mine")
     assert f"after step 10{end}" in (tmp_path / "mine" / "README.md").read_text()
 

@@ -27,9 +27,10 @@ def test_damaged_lines_within_the_metrics_are_named_and_cost_no_others(
 ) -> None:
     lines = (run / "metrics.jsonl").read_text().splitlines()
     lines[2:5] = ['{"step": 2, "lo', '{"step": 3, "grad_norm": 2, "loss": "big"}', lines[4]]
+    lines.insert(5, '{"step": 4, "grad_norm": 2, "loss": 3}')
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     pretrain(SMALL, shards, run)
-    assert "damaged lines are left out, 2 in number" in capsys.readouterr().err
+    assert "damaged lines are left out, 3 in number" in capsys.readouterr().err
     assert metrics(run) == [line for n, line in enumerate(metrics(finished)) if n not in (2, 3)]
     (run / "metrics.jsonl").unlink()
     shutil.rmtree(run / "checkpoints" / "step-12")

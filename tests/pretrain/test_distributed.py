@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from pubmedbert.errors import InputError
 from pubmedbert.pretrain.distributed import Ranks, ranks
 from pubmedbert.pretrain.loop import pretrain
-from pubmedbert.pretrain.recipe import Recipe
+from pubmedbert.pretrain.recipe import Phase, Recipe
 from tests.pretrain.conftest import SMALL, changed, metrics
 
 RECIPE = changed(SMALL, rows=48, pack_tokens=160, steps=8, evaluate_every=4, evaluate_rows=64)
@@ -36,12 +37,20 @@ FULL = replace(
     rows_start=24,
     unigram_bias=True,
     neighbours=3,
+    packs=4,
 )
 
 
-def torchrun(count: int, recipe: Recipe, shards: Path, run: Path, restarts: int = 0) -> subprocess.Popen[bytes]:
+def torchrun(
+    count: int,
+    recipe: Recipe,
+    shards: Path,
+    run: Path,
+    restarts: int = 0,
+    machines: tuple[str, ...] = ("--standalone",),
+) -> subprocess.Popen[bytes]:
     settings = [part for line in recipe.toml().splitlines() for part in ("--set", line)]
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", f"--max-restarts={restarts}"]
+    launch = ["-m", "torch.distributed.run", *machines, f"--nproc-per-node={count}", f"--max-restarts={restarts}"]
     command = ["-m", "pubmedbert", "pretrain", "--recipe", "mini", "--shards", str(shards), "--out", str(run)]
     return subprocess.Popen(
         [sys.executable, *launch, *command, *settings],
@@ -76,6 +85,24 @@ def test_packs_are_dealt_out_once_and_evenly(sizes: list[int], count: int) -> No
     loads = [sum(sizes[pack] for pack in packs) for packs in dealt]
     assert max(loads) - min(loads) <= max(sizes, default=0)
     assert all(packs == sorted(packs) for packs in dealt)
+
+
+def test_balance_is_the_share_of_time_in_which_ranks_work() -> None:
+    assert Ranks(0, 4).balance([5] * 8) == 1.0
+    assert Ranks(3, 4).balance([5] * 5) == pytest.approx(5 / 8), "the rank with two packs is waited for"
+    assert Ranks(0, 4).balance([7]) == 0.25
+    assert Ranks().balance([1, 2, 3]) == 1.0
+
+
+def test_ranks_that_wait_for_each_other_are_told_how_to_share(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Ranks, "balance", lambda *_: 0.625)
+    phases = (Phase(share=0.5, length=16), Phase(share=0.5, length=32))
+    pretrain(replace(SMALL, steps=4, phases=phases), shards, tmp_path / "run")
+    said = [line for line in capsys.readouterr().err.splitlines() if "would end that" in line]
+    assert [line.split(" make ")[0] for line in said] == ["warning: rows of 16", "warning: rows of 32"]
+    assert "wait 38% of the time for the one with the most: packs=1" in said[0]
 
 
 def test_devices_that_are_not_there() -> None:
@@ -132,3 +159,41 @@ def test_a_rank_killed_in_mid_run_loses_nothing(shards: Path, tmp_path: Path) ->
     _, error = whole.communicate()
     assert whole.returncode == 0, error.decode()
     assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole"), "the same bits on the same ranks"
+
+
+def test_a_rank_killed_on_one_of_two_machines_loses_nothing(shards: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    machines = ("--nnodes=2", "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", "--rdzv-id=pair")
+    recipe, run = replace(RECIPE, checkpoint_every=2), tmp_path / "killed"
+    pair = [torchrun(1, recipe, shards, run, restarts=2, machines=machines) for _ in range(2)]
+    wait_for_lines(run, pair[0], 5)
+    for child in workers(pair[1]):  # the count of restarts is that of this machine alone
+        child.send_signal(signal.SIGKILL)
+    said = "".join(process.communicate()[1].decode() for process in pair)
+    assert [process.returncode for process in pair] == [0, 0], said
+    assert "resuming" in said
+    pretrain(recipe, shards, tmp_path / "one")
+    assert_close(run, tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many'"),
+        ({"WORLD_SIZE": "2"}, "WORLD_SIZE is set and RANK is not"),
+        ({"WORLD_SIZE": "2", "RANK": "x"}, "RANK is 'x'"),
+        ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2, of a WORLD_SIZE of 2"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_ADDR is not"),
+    ],
+)
+def test_variables_of_torchrun_that_make_no_sense(
+    variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=said), ranks("cpu"):
+        pass

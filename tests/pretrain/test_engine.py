@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -113,6 +114,11 @@ def test_a_continual_run_starts_from_the_model_and_keeps_its_shape(shards: Path,
     first, second = (metrics(tmp_path / name) for name in ("first", "second"))
     assert second[0]["eval_loss"] < first[0]["eval_loss"] - 0.3, "it knows what the model knew"  # type: ignore[operator]
     assert hf.load(tmp_path / "second" / "checkpoints" / "step-6").config.layers == 2
+    shutil.rmtree(tmp_path / "second" / "checkpoints" / "step-6")
+    model.rename(tmp_path / "moved")
+    pretrain(recipe, shards, tmp_path / "second")  # a run that has begun needs it no more
+    assert metrics(tmp_path / "second") == second
+    (tmp_path / "moved").rename(model)
     with pytest.raises(InputError, match="a length of 128 does not fit"):
         pretrain(replace(SMALL, init=str(model), length=128, max_positions=128), shards, tmp_path / "long")
     other = make_shards(tmp_path / "other", documents=40)

@@ -18,7 +18,8 @@ from pubmedbert.pretrain import sinks
 from pubmedbert.pretrain.sinks import check_sinks, open_sinks
 from tests.pretrain.conftest import SMALL
 
-STEPS = [{"loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "stuck": False} for step in range(1, 6)]
+AT = {"tokens": 500, "seconds": 0.5}
+STEPS = [{**AT, "loss": 3.0 - step / 10, "lr": 1e-3, "masks": "abc", "stuck": False} for step in range(1, 6)]
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_missing_package_and_an_unknown_sink_are_sentences(run: Path, monkeypa
 def test_a_sink_that_fails_is_said_once_and_the_run_goes_on(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    called = []
+    called: list[object] = []
 
     class Failing:
         def __init__(self, folder: Path, step: int) -> None: ...
@@ -98,10 +99,10 @@ def test_every_sink_is_closed_when_the_run_fails(run: Path, monkeypatch: pytest.
     for name in ("TensorBoard", "WeightsAndBiases"):
         monkeypatch.setattr(sinks, name, Calm)
     with pytest.raises(OSError, match="full"), open_sinks(run, ["tensorboard", "wandb"]) as found:
-        found.write(1, {"loss": 1.0})
+        found.write(1, {**AT, "loss": 1.0})
         raise OSError("full")
     assert closed == [True, True]
-    assert runs.metrics(run) == [{"step": 1, "loss": 1.0}]
+    assert runs.metrics(run) == [{"step": 1, **AT, "loss": 1.0}]
 
 
 def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
@@ -114,7 +115,7 @@ def test_tensorboard_has_the_numbers_and_hides_what_was_lost(run: Path) -> None:
         second.write(3, STEPS[2])
     events = EventAccumulator(str(run / sinks.FOLDER / "tensorboard"))
     events.Reload()
-    assert sorted(events.Tags()["scalars"]) == ["loss", "lr"]
+    assert sorted(events.Tags()["scalars"]) == ["loss", "lr", "seconds", "tokens"]
     found = {event.step: event.value for event in events.Scalars("loss")}
     assert found == {1: 100.0, 2: 100.0, 3: pytest.approx(STEPS[2]["loss"])}
 
@@ -151,9 +152,9 @@ def test_weights_and_biases_without_a_login_is_a_sentence(shards: Path, tmp_path
         environment[name] = str(tmp_path / "home" / name)
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(SMALL.toml())
-    command = [sys.executable, "-m", "pubmedbert", "pretrain", "--recipe", recipe, "--shards", shards, "--out", "run"]
+    command = [sys.executable, "-m", "pubmedbert", "pretrain", "--recipe", str(recipe)]
     done = subprocess.run(
-        [*command, "--log", "wandb"],
+        [*command, "--shards", str(shards), "--out", "run", "--log", "wandb"],
         cwd=tmp_path,
         env=environment | {"WANDB_BASE_URL": "http://127.0.0.1:9"},
         stdin=subprocess.DEVNULL,

@@ -182,10 +182,10 @@ def test_order_is_a_permutation_that_changes_with_the_epoch(count: int, seed: in
         assert not np.array_equal(found, order(count, seed + 1, epoch))
 
 
-@given(corpora(), st.integers(3, 30), seeds, st.integers(8, 200))
+@given(corpora(), st.integers(3, 30), seeds, st.integers(8, 200), st.integers(1, 6))
 @settings(deadline=None)
 def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
-    corpus: tuple[Ints, Ints], longest: int, seed: int, room: int
+    corpus: tuple[Ints, Ints], longest: int, seed: int, room: int, multiple: int
 ) -> None:
     documents, sentences = corpus
     kinds = special()
@@ -193,7 +193,11 @@ def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
     table = segments(documents, sentences, longest, tokens, kinds.continuation)
     samples = order(len(table), seed, 0)
     whole = single(table, samples)
-    parts = list(batches(whole, room))
+    parts = list(batches(whole, room, multiple))
+    if multiple > 1:
+        assert len(parts) % multiple == 0 or len(parts) == len(samples), "or no row is left for one more"
+        loads = [int(part.sizes.sum()) for part in parts]
+        assert max(loads) - min(loads) <= 2 * int(whole.sizes.max()), "they are about equally large"
     assert sorted(np.concatenate([part.samples for part in parts]).tolist()) == sorted(samples.tolist())
 
     def rows(groups: list[Rows]) -> list[tuple[list[int], list[int]]]:

@@ -69,6 +69,8 @@ def finetune(job: Job, folder: Path) -> dict[str, Any]:
 def _train(job: Job, folder: Path, settings: dict[str, Any]) -> Job:
     """Search where that is asked for, and train the seeds that are missing; returns the job with what was found."""
     if job.search:
+        if job.test:
+            job.open().read("test")  # damage there is told before hours of trials
         job = search(job, folder, settings)
     missing = [seed for seed in range(job.seeds) if not _done(job, folder / f"seed-{seed}")]
     if missing:

@@ -105,7 +105,8 @@ def _save_model(ready: loop.Setup, fitted: loop.Fitted, folder: Path) -> None:
     extra = {"task": ready.dataset.task, "dataset": ready.dataset.name, "long": recipe.long, "style": recipe.style}
     texts = 2 if has_pairs(ready.dev) else 1
     if ready.head.level == "tokens":
-        extra["words"] = way(example.words for example in ready.dev if isinstance(example, Tagged))
+        examples = (*ready.dataset.read("train"), *ready.dev)
+        extra["words"] = way(example.words for example in examples if isinstance(example, Tagged))
     save_tuned(fitted.model, folder, extra | {"max_length": recipe.max_length, "texts": texts})
     vocabulary.write_files(ready.tokenizer.pieces, folder)
     config = folder / "tokenizer_config.json"

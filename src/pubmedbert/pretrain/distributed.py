@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapify, heapreplace
 
 import torch
@@ -20,9 +20,12 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from pubmedbert.errors import InputError
+from pubmedbert.pretrain.meeting import agree
 from pubmedbert.progress import say
 
 _CPU = torch.device("cpu")
+EVEN = 0.95
+"""Share of the ranks' time in use from which a step counts as evenly dealt out."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,11 @@ class Ranks:
             if rank == self.rank:
                 mine.append(pack)
         return sorted(mine)
+
+    def balance(self, sizes: Sequence[int]) -> float:
+        """The share of the ranks' time in which they have work, while all wait for the one with the most tokens."""
+        loads = [sum(sizes[pack] for pack in replace(self, rank=rank).deal(sizes)) for rank in range(self.count)]
+        return sum(loads) / (self.count * max(max(loads), 1))
 
     def total(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """Sums over the ranks, which all name the same numbers: a message of some bytes."""
@@ -116,15 +124,15 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
         device: "cpu" (the ranks talk by gloo) or "cuda" (by NCCL; each rank takes the GPU of its number).
 
     Raises:
-        InputError: there is no such device, or not one for each rank here; or another rank is gone: the run goes on by
-            the same command.
+        InputError: there is no such device, or not one for each rank here; the variables of torchrun make no sense; or
+            another rank is gone: the run goes on by the same command.
     """
     if device not in ("cpu", "cuda"):
         raise InputError(f"--device must be cpu or cuda, not {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch finds no GPU here; leave the option out to train on the CPU")
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    place = torch.device(device, int(os.environ.get("LOCAL_RANK", "0"))) if device == "cuda" else torch.device("cpu")
+    count = _whole("WORLD_SIZE", 1)
+    place = torch.device(device, _whole("LOCAL_RANK", 0)) if device == "cuda" else torch.device("cpu")
     if device == "cuda":
         if place.index >= torch.cuda.device_count():
             found = torch.cuda.device_count()
@@ -134,9 +142,15 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
     if count == 1:
         yield Ranks(device=place)
         return
+    rank = _whole("RANK")
+    if rank >= count:
+        raise InputError(f"RANK is {rank}, of a WORLD_SIZE of {count}: start several processes by torchrun")
+    for name in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(name):
+            raise InputError(f"WORLD_SIZE is set and {name} is not: start several processes by torchrun")
     try:
-        _meet("nccl" if device == "cuda" else "gloo", count)
-        here = Ranks(dist.get_rank(), count, place)
+        _meet("nccl" if device == "cuda" else "gloo", rank, count)
+        here = Ranks(rank, count, place)
         yield here
         here.from_main(0)  # nobody leaves before all is written
     except RuntimeError as error:
@@ -155,7 +169,7 @@ def leave(code: int) -> None:
     A rank ends at once: what its message threads still hold when the interpreter is taken down can abort the process
     (PyTorch issue 190489), and torchrun would take a run that is complete for one that failed.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -163,8 +177,21 @@ def leave(code: int) -> None:
         raise SystemExit(code)
 
 
-def _meet(backend: str, count: int) -> None:
-    """Find the other ranks of this attempt: after a restart the store still has the addresses of those that died."""
-    attempt = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-of-{count}"
-    store, rank, _ = next(rendezvous("env://"))
-    dist.init_process_group(backend, store=PrefixStore(attempt, store), rank=rank, world_size=count)
+def _meet(backend: str, rank: int, count: int) -> None:
+    """Find the other ranks of this attempt."""
+    store, *_ = next(rendezvous("env://"))
+    name = agree(store, rank, count)
+    dist.init_process_group(backend, store=PrefixStore(name, store), rank=rank, world_size=count)
+
+
+def _whole(name: str, default: int | None = None) -> int:
+    """A whole number that torchrun left in the environment.
+
+    Raises:
+        InputError: it is not there, or is none.
+    """
+    given = os.environ.get(name, "" if default is None else str(default))
+    if not given.isdecimal():
+        what = f"{name} is {given!r}" if given else f"WORLD_SIZE is set and {name} is not"
+        raise InputError(f"{what}: start several processes by torchrun, and one without these variables")
+    return int(given)

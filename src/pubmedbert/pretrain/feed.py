@@ -74,7 +74,7 @@ class Feed:
         for epoch in range(first // samples, (first + count - 1) // samples + 1):
             permutation = _order(samples, self.recipe.seed, epoch + (phase << _PHASE))
             chosen = permutation[max(first - epoch * samples, 0) : first + count - epoch * samples]
-            found += self._batches(length, chosen, self.recipe.seed, epoch + (phase << _PHASE))
+            found += self._batches(length, chosen, self.recipe.seed, epoch + (phase << _PHASE), self.recipe.packs)
         return found
 
     def read(self, batch: Batch, mask_share: float) -> Pack:
@@ -96,17 +96,17 @@ class Feed:
         masking = Masking(share, 1.0, 0.0) if self.recipe.objective == "electra" else Masking(share)
         return [
             pack(self.split.tokens, batch.rows, self.special, FROZEN_SEED, 0, masking)
-            for batch in self._batches(length, samples, FROZEN_SEED, 0)
+            for batch in self._batches(length, samples, FROZEN_SEED, 0, 1)
         ]
 
-    def _batches(self, length: int, samples: Ints, seed: int, epoch: int) -> list[Batch]:
+    def _batches(self, length: int, samples: Ints, seed: int, epoch: int, multiple: int) -> list[Batch]:
         text = self.text(length)
         if self.recipe.two_segments:
             share = 0.5 if self.recipe.objective == "mlm+nsp" else 0.0
             rows = pairs(text, samples, seed, epoch, share)
         else:
             rows = single(text.table, samples)
-        return [Batch(part, epoch) for part in batches(rows, self.recipe.pack_tokens)]
+        return [Batch(part, epoch) for part in batches(rows, self.recipe.pack_tokens, multiple)]
 
 
 def feed(shards: Shards, split: SplitName, recipe: Recipe) -> Feed:

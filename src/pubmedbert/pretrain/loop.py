@@ -18,7 +18,7 @@ from pubmedbert.files import locked
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
 from pubmedbert.pretrain.claim import claim, cut_metrics, give_up
-from pubmedbert.pretrain.distributed import ranks
+from pubmedbert.pretrain.distributed import EVEN, ranks
 from pubmedbert.pretrain.feed import FROZEN_SEED
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.report import write_report
@@ -166,9 +166,9 @@ def read_step(run: Run, stopped: Callable[[], int]) -> Work:
     a signal that any rank has received travels with them.
     """
     started, target, now = time.perf_counter(), run.trainee.objective, run.next_step()
-    batches = run.train.batches(now.phase, run.at.rows, now.rows)
-    mine = run.ranks.deal([batch.tokens for batch in batches])
-    packs = [(number, run.train.read(batches[number], now.mask_share)) for number in mine]
+    dealt = run.ahead.take(now, run.at.rows)
+    _tell_balance(run, now, dealt.sizes)
+    packs = dealt.packs
     names = target.counts(run.heldout().packs[0])
     counts = [target.counts(pack) for _, pack in packs]
     totals = run.ranks.total(
@@ -176,6 +176,18 @@ def read_step(run: Run, stopped: Callable[[], int]) -> Work:
         | {"tokens": float(sum(len(pack.tokens) for _, pack in packs)), "stop": float(stopped())}
     )
     return Work(packs, {name: totals[name] for name in names}, int(totals["tokens"]), totals["stop"] > 0, started)
+
+
+def _tell_balance(run: Run, now: Moment, sizes: Sequence[int]) -> None:
+    """Say once in a phase if the ranks' shares of a step differ much."""
+    if now.phase in run.told:
+        return
+    run.told.add(now.phase)
+    if (balance := run.ranks.balance(sizes)) < EVEN:
+        run.ranks.say(
+            f"warning: rows of {now.length} make {len(sizes):,} packs a step for {run.ranks.count} ranks, which wait "
+            f"{1 - balance:.0%} of the time for the one with the most: packs={run.ranks.count} would end that"
+        )
 
 
 def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
@@ -193,6 +205,7 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     now, part = run.next_step(), run.trainee
     part.model.train()
     part.model.zero_grad(set_to_none=True)
+    run.ahead.prepare(run.likely_next(), run.at.rows + now.rows)
     sums = _backward(run, work)
     numbers = [value for part_sum in sums.values() for value in (part_sum.total, part_sum.right)]
     numbers = run.ranks.add_gradients(part.model.parameters(), numbers)
@@ -209,9 +222,9 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     spent = time.perf_counter() - work.started
     _move_on(run, now, work.tokens, spent, skipped=bool(reason))
     write(_line(run, now, means, right, norm, reason))
-    flops = sum(part.objective.flops(part.model, pack) for _, pack in work.packs)
+    speed = sum(part.objective.flops(part.model, pack) for _, pack in work.packs) / spent
     rate = f"{work.tokens / spent:,.0f} tokens/s"
-    mfu = "" if math.isnan(run.peak) else f", MFU {flops / spent / run.peak:.0%}"
+    mfu = f", {speed / 1e12:.1f} TFLOP/s" if math.isnan(run.peak) else f", MFU {speed / run.peak:.0%}"
     shown = "nothing to predict" if loss is None else f"loss {loss:.3f} (unigram {run.heldout().unigram_loss:.3f})"
     advance(spent if run.recipe.minutes else 1, f"{shown}, {rate}{mfu}")
     if reason:

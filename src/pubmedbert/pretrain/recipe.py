@@ -91,6 +91,9 @@ class Recipe(Settings):
     """Share of the run in which the number of rows rises."""
     pack_tokens: int = 8192
     """Most word pieces in one forward pass; a step's gradients are accumulated over its packs."""
+    packs: int = 1
+    """If not 1, a step has a multiple of so many packs, all about equally large: the number of processes, so that none
+    waits for another."""
     steps: int = 1000
     """Optimizer updates in the run."""
     minutes: float = 0.0
@@ -194,6 +197,7 @@ class Recipe(Settings):
         self._within("evaluate_mask_share", 0.01, 0.9)
         if self.evaluate_length:
             self._within("evaluate_length", 8 if self.two_segments else 4, self.max_positions)
+        self._within("packs", 1, 2**20)
         self._within("pack_tokens", max(self.evaluate_length, *(stage.length for stage in self.stages())), 2**24)
 
     def stages(self) -> tuple[Phase, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -15,13 +16,14 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.model import hf
-from pubmedbert.model.config import ModelConfig
+from pubmedbert.model.config import ModelConfig, ModelError
 from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
 from pubmedbert.model.heads import Bert
 from pubmedbert.model.locate import locate
 from pubmedbert.model.runtime import prepare_torch
 from pubmedbert.pretrain import checkpoint
+from pubmedbert.pretrain.ahead import Ahead
 from pubmedbert.pretrain.average import Average
 from pubmedbert.pretrain.checkpoint import Progress, Trainee
 from pubmedbert.pretrain.claim import cut_metrics
@@ -70,11 +72,18 @@ class Run:
     at: Progress = field(default_factory=Progress)
     """Where the run is."""
     guard: Guard = field(init=False)
+    ahead: Ahead = field(init=False)
+    """Reads the training packs."""
+    told: set[int] = field(default_factory=set)
+    """Phases of which it was said how evenly the ranks share their steps."""
     peak: float = float("nan")
     """Best fp32 matrix-multiplication rate of this machine, FLOP/s; not a number on a GPU."""
     last: float = 0.0
     """Seconds of the step before."""
     _heldout: dict[int, Heldout] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ahead = Ahead(self.train, self.ranks)
 
     @property
     def complete(self) -> bool:
@@ -94,6 +103,11 @@ class Run:
     def next_step(self) -> Moment:
         """What the next step is made with."""
         return moment(self.recipe, *position(self.recipe, self.at.step, self.at.seconds, self.last))
+
+    def likely_next(self) -> Moment:
+        """What the step after the next one is made with, if that takes no longer than the one before."""
+        at = self.at
+        return moment(self.recipe, *position(self.recipe, at.step + 1, at.seconds + self.last, self.last))
 
     def heldout(self) -> Heldout:
         """The evaluation of the phase that the step before was in."""
@@ -175,12 +189,10 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
         InputError: the model to start from, the recipe and the shards do not fit together.
     """
     prepare_torch()
-    if ranks.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)  # where a kernel has no deterministic twin
     train = feed(shards, "train", recipe)
     config, start_from = recipe.model(shards.meta.vocab_size, train.special.pad), None
     if recipe.init:
-        config, start_from = _continued(recipe, shards)
+        config, start_from = _continued(recipe, shards, folder)
     target = objective(recipe)
     model = target.build(config).to(ranks.device)
     if recipe.recompute:
@@ -190,10 +202,29 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
     heldout = feed(shards, "heldout", recipe)
     run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from, bf16)
     run.restore()
+    if ranks.device.type == "cuda":
+        ask_for_repeatable(run)
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
         run.peak = _peak(bf16)
     return run
+
+
+def ask_for_repeatable(run: Run) -> None:
+    """Try on one pack if all kernels repeat to the bit; where this torch has none for the device, say so and go on."""
+    part, packs = run.trainee, run.heldout().packs
+    pack = min((pack for pack in packs if len(pack.where)), key=lambda pack: len(pack.tokens))
+    try:
+        with run.autocast():
+            terms = part.objective.terms(part.model.train(), pack, 0)
+        torch.stack([term.total for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        run.ranks.say(f"warning: this run will not repeat to the bit ({' '.join(str(error).split())[:200]})")
+    finally:
+        part.model.zero_grad(set_to_none=True)
 
 
 @cache
@@ -211,20 +242,21 @@ def _introduce(run: Run) -> None:
         f"{run.recipe.init or run.recipe.size}: {parameters:,} parameters; {len(run.train.table):,} training rows, "
         f"a step reads {moment.rows:,} in {len(batches):,} packs; evaluation masks {run.heldout().masks}"
     )
-    if len(batches) < run.ranks.count:
-        run.ranks.say(f"only {len(batches)} of {run.ranks.count} ranks have work in a step: set pack_tokens lower")
     if run.at.step:
         run.ranks.say(f"resuming {run.folder} after step {run.at.step:,}")
 
 
-def _continued(recipe: Recipe, shards: Shards) -> tuple[ModelConfig, Path]:
-    """The shape and the folder of the model that a continual run starts from.
+def _continued(recipe: Recipe, shards: Shards, run: Path) -> tuple[ModelConfig, Path]:
+    """The shape and the folder of the model that a run starts from; one that has begun needs that model no more.
 
     Raises:
         InputError: its vocabulary is not the shards', or the rows are longer than its positions.
     """
     if recipe.objective == "electra":
         raise InputError("recipe: init goes on with a masked language model; leave it out for electra")
+    for _, folder in reversed(runs.checkpoints(run)):
+        with suppress(ModelError):  # damaged: it is passed over, and named when the run is restored
+            return _trained(hf.load(folder, need_vocabulary=True).config, recipe), folder
     folder = locate(recipe.init)
     if dump(load(folder)) != dump(load(shards.tokenizer_folder)):
         raise InputError(f"{shards.folder} was not made with the tokenizer of {folder}: make shards with that one")
@@ -232,7 +264,12 @@ def _continued(recipe: Recipe, shards: Shards) -> tuple[ModelConfig, Path]:
     longest = max(recipe.evaluate_length, *(stage.length for stage in recipe.stages()))
     if longest > found.max_positions:
         raise InputError(f"{folder} has {found.max_positions} positions; a length of {longest} does not fit")
-    return replace(found, dropout=recipe.dropout, attention_dropout=recipe.attention_dropout), folder
+    return _trained(found, recipe), folder
+
+
+def _trained(found: ModelConfig, recipe: Recipe) -> ModelConfig:
+    """The shape of a model, with the dropout of the recipe."""
+    return replace(found, dropout=recipe.dropout, attention_dropout=recipe.attention_dropout)
 
 
 def _recompute(model: nn.Module) -> None:

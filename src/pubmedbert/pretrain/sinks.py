@@ -167,7 +167,8 @@ class Sinks:
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Give the values of a step to every sink."""
-        for sink in (self._lines, *self._others):
+        self._lines.write(step, values)
+        for sink in self._others:
             sink.write(step, values)
 
     def flush(self, *, to_disk: bool = False) -> None:

@@ -6,8 +6,10 @@ resumes anywhere at once and sees the same batches whatever the number of worker
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,9 +260,19 @@ def pack(
     return Pack(masked, positions, lengths, where, flat[where], kinds, rows.samples, rows.random_next)
 
 
-def batches(rows: Rows, most_tokens: int) -> Iterator[Rows]:
-    """Split the rows of one step into packs of at most `most_tokens` tokens (and at least one row)."""
+def batches(rows: Rows, most_tokens: int, multiple: int = 1) -> Iterator[Rows]:
+    """Split the rows of one step into packs of at most `most_tokens` tokens (and at least one row).
+
+    Args:
+        rows: of the step; rows of about the same length go together.
+        most_tokens: in a pack.
+        multiple: of what number there shall be packs, as long as there are rows. From 2 they are about equally large;
+            with 1 there are as few as can be, of which the last is small.
+    """
     rows = rows[np.lexsort((rows.samples, rows.sizes))]
+    if multiple > 1:
+        yield from _even(rows, most_tokens, multiple)
+        return
     first, total = 0, 0
     for i, size in enumerate(rows.sizes.tolist()):
         if total + size > most_tokens and i > first:
@@ -269,6 +281,28 @@ def batches(rows: Rows, most_tokens: int) -> Iterator[Rows]:
         total += size
     if first < len(rows.samples):
         yield rows[first:]
+
+
+def pack_count(tokens: float, most_tokens: int, multiple: int, rows: int) -> int:
+    """In how many packs of equal size so many tokens in so many rows go."""
+    least = math.ceil(tokens / most_tokens)
+    return max(1, min(rows, math.ceil(least / multiple) * multiple))
+
+
+def _even(rows: Rows, most_tokens: int, multiple: int) -> Iterator[Rows]:
+    """Split rows that are in order into a multiple of so many packs, none of them empty, all about equally large."""
+    ends, last = np.cumsum(rows.sizes), len(rows.samples)
+    count = pack_count(int(ends[-1]) if last else 0, most_tokens, multiple, last)
+    while True:
+        numbers = np.arange(1, count)
+        cuts = np.searchsorted(ends, int(ends[-1]) * numbers // count, side="right") if last else numbers
+        cuts = np.maximum.accumulate(np.maximum(cuts, numbers) - numbers) + numbers  # a row at least for each
+        bounds = [0, *np.minimum(cuts, last - count + numbers).tolist(), last]
+        parts = [rows[first:end] for first, end in pairwise(bounds) if end > first]
+        if count >= last or max(int(part.sizes.sum()) for part in parts) <= most_tokens:
+            break
+        count = min(last, count + multiple)
+    yield from parts
 
 
 def cut(

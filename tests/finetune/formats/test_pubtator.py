@@ -72,6 +72,19 @@ def test_what_words_cannot_spell_is_told() -> None:
     assert altered([Document("1", "aaa bbb", "", (Annotation(0, 3, "", "X"), Annotation(4, 7, "", "X")))]) == ""
 
 
+def test_relations_of_any_columns_and_ids_of_any_letters(tmp_path: Path) -> None:
+    text = TEXT.replace("CID\tD001241\tD006261", "Association\tD001241\tD006261\tNovel").replace("1|", "PMC1|")
+    first, _ = read(tmp_path, text.replace("\n1\t", "\nPMC1\t"))
+    assert (first.pmid, len(first.annotations)) == ("PMC1", 2)
+
+
+def test_combining_marks_stay_in_their_words() -> None:
+    text = "cafe\u0301s \u0301 na\u0131\u0308ve-x, नमस्ते"
+    words, spans = tokenise(text)
+    assert words == ("cafe\u0301s", "\u0301", "na\u0131\u0308ve", "-", "x", ",", "नमस्ते")
+    assert [text[start:end] for start, end in spans] == list(words)
+
+
 def test_tokens_keep_offsets() -> None:
     text = "IL-2 (α_1), 5.0 µM"
     words, spans = tokenise(text)

@@ -90,6 +90,30 @@ def test_the_gpu_with_the_most_rows_decides() -> None:
     assert not any("no row" in note for note in uneven.notes)
 
 
+def test_packs_that_do_not_come_out_even_cost_time() -> None:
+    recipe = Recipe(size="base", length=128, rows=1024, steps=10, pack_tokens=8192)  # 16 packs
+    part, fair = (make_plan("it", replace(recipe, packs=packs), setting(gpus=12)).stages[0] for packs in (1, 12))
+    assert (part.packs, part.accumulation, fair.packs, fair.accumulation) == (16, 2, 24, 2)
+    assert part.balance == pytest.approx(16 / 24)
+    assert fair.balance == pytest.approx(1024 / (2 * 43 * 12)), "rows are not cut"
+    assert part.step_seconds > 1.2 * fair.step_seconds, "but for the all-reduce"
+    notes = make_plan("it", recipe, setting(gpus=12)).notes
+    assert any("a step is 16 packs, and the GPUs wait 33% of the time" in note and "packs=12" in note for note in notes)
+    one = make_plan("it", replace(recipe, rows=64), setting(gpus=2))
+    assert any("a step is a pack, and the GPUs wait 50%" in note for note in one.notes)
+
+
+def test_a_pack_that_does_not_fit_is_told() -> None:
+    recipe = Recipe(size="large", length=512, rows=256, pack_tokens=2**20)
+    planned = make_plan("it", recipe, setting("v100-16"))
+    most = planned.stages[0].chosen.most_rows
+    assert any(
+        f"a pack of 1,048,576 does not fit with rows of 512: set pack_tokens={most * 512}" in note
+        for note in planned.notes
+    )
+    assert planned.stages[0].packs == -(-256 // most)
+
+
 @pytest.mark.parametrize("gpu", sorted(known_gpus()))
 def test_products_in_fp32_take_their_time(gpu: str) -> None:
     """What a data sheet says of single precision, not of half."""
@@ -118,7 +142,7 @@ def test_recomputing_costs_a_third_and_fits_more() -> None:
     plain = make_plan("it", Recipe(size="large", length=512, rows=4096), setting())
     again = make_plan("it", Recipe(size="large", length=512, rows=4096, recompute=True), setting())
     assert again.seconds == pytest.approx(plain.seconds * 4 / 3, rel=0.02)
-    assert again.stages[0].micro_rows > plain.stages[0].micro_rows
+    assert again.stages[0].chosen.most_rows > plain.stages[0].chosen.most_rows
 
 
 def test_what_does_not_fit_is_said_with_what_would() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pubmedbert.finetune.formats.columns import OFFSET, read_lines
 
 _WORD = re.compile(r"[^\W_]+|[^\w\s]|_")
 """A run of letters and digits, or any other character: of 25,868 mentions in the two corpora, 12 end inside a word."""
+_TITLE, _ABSTRACT = (re.compile(rf"([^|\t]+)\|{part}\|(.*)") for part in "ta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class _Open:
 
 
 def read_pubtator(path: Path) -> list[Document]:
-    """Read the documents of a file; relations (`CID`) are passed over.
+    """Read the documents of a file; relations (`CID`, or BioRED's of five columns) are passed over.
 
     The same PMID may come again, as 8528200 does in the training set of NCBI-disease: it is read as often as it comes.
 
@@ -68,11 +70,11 @@ def read_pubtator(path: Path) -> list[Document]:
         line = line.rstrip("\r\n")
         if not line.strip():
             continue
-        if title := re.match(r"(\d+)\|t\|(.*)", line):
+        if title := _TITLE.match(line):
             if current:
                 documents.append(_close(where, current))
             current = _Open(title[1], title[2])
-        elif current and (abstract := re.match(r"(\d+)\|a\|(.*)", line)) and abstract[1] == current.pmid:
+        elif current and (abstract := _ABSTRACT.match(line)) and abstract[1] == current.pmid:
             current.abstract = abstract[2]
         elif current and current.abstract is not None and line.startswith(f"{current.pmid}\t"):
             current.annotations += _annotation(where, line, f"{current.title} {current.abstract}")
@@ -121,9 +123,19 @@ def _inside_words(document: Document) -> int:
 
 
 def tokenise(text: str) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
-    """The words of a text, and where each starts and ends."""
-    matches = list(_WORD.finditer(text))
-    return tuple(match[0] for match in matches), [match.span() for match in matches]
+    """The words of a text, and where each starts and ends; a combining mark belongs to the word it stands in."""
+    spans: list[tuple[int, int]] = []
+    marked = False  # whether a mark was just added to a word, which may go on
+    for match in _WORD.finditer(text):
+        start, end = match.span()
+        mark = unicodedata.category(text[start]).startswith("M")
+        joins = bool(spans) and spans[-1][1] == start and (mark or (marked and text[start].isalnum()))
+        marked = mark and joins
+        if joins:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return tuple(text[start:end] for start, end in spans), spans
 
 
 def _tags(spans: list[tuple[int, int]], annotations: Collection[Annotation]) -> Iterator[str]:
@@ -151,7 +163,7 @@ def _close(where: str, document: _Open) -> Document:
 
 def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
     cells = line.split("\t")
-    if len(cells) == 4 and not cells[1].isdecimal():
+    if len(cells) >= 4 and not any(cell.isdecimal() for cell in cells[1:3]):
         return  # a relation between concepts
     if len(cells) < 5 or not all(re.fullmatch(OFFSET, cell) for cell in cells[1:3]):
         raise InputError(f"{where}: PMID, start, end, text and type are wanted, parted by tabs, not {line[:40]!r}")

@@ -12,6 +12,9 @@ Words = Literal["pieces", "spaces"]
 "2"); "spaces" only at spaces, with the marks at either end by themselves ("IL-2", ",")."""
 
 _JOINED = re.compile(r"[^\W_][-/][^\W_]")
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+"""Characters that BERT's pre-tokeniser makes words of their own."""
+_RUN = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 _OPENING, _CLOSING = "([{", ")]}"
 _KEPT = "/*&@#"
 
@@ -27,9 +30,18 @@ def way(sentences: Iterable[Sequence[str]]) -> Words:
 
 
 def spaced(text: str) -> Iterator[tuple[int, int]]:
-    """The characters `[start, end)` of each word, in the way "spaces"; nothing but spaces lies between them."""
-    for match in re.finditer(r"\S+", text):
+    """The characters `[start, end)` of each word, in the way "spaces".
+
+    Nothing but spaces and characters that nobody sees (zero-width spaces, soft hyphens) lies between them.
+    """
+    for match in _RUN.finditer(text):
         start, end = match.span()
+        while start < end and unicodedata.category(text[start]) == "Cf":
+            start += 1
+        while start < end and unicodedata.category(text[end - 1]) == "Cf":
+            end -= 1
+        if start == end:
+            continue
         while start < end - 1 and _parted(text[start], text[start:end]):
             yield start, start + 1
             start += 1

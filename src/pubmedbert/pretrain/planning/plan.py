@@ -13,13 +13,14 @@ from torch import nn
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.electra import generator_config
+from pubmedbert.pretrain.distributed import EVEN
 from pubmedbert.pretrain.objective import objective
 from pubmedbert.pretrain.optimizer import is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.schedule import mask_share
-from pubmedbert.shards.samples import Pack
+from pubmedbert.shards.samples import Pack, pack_count
 
 VOCABULARY = 30522
 """Word pieces of the published models."""
@@ -105,10 +106,14 @@ class StagePlan:
     """All ways; the first is without shards and checkpointing."""
     chosen: Fit
     """The recipe's way."""
+    packs: int
+    """In a step, over all GPUs: the recipe's, or more where those would not fit."""
     micro_rows: int
-    """Rows at once in a GPU: what fits, and no more than its share of a step; 0 where none fits."""
+    """Rows at once in a GPU, those of a pack counted as full ones; 0 where not even one fits."""
     accumulation: int
-    """Passes of a GPU in a step."""
+    """Passes of the GPU that has the most to do in a step."""
+    balance: float
+    """Share of the GPUs' time in which they have work, while all wait for that one."""
     mfu: float
     step_seconds: float
     tokens_per_second: float
@@ -176,7 +181,7 @@ def make_plan(name: str, recipe: Recipe, setting: Setting) -> Plan:
         gpu_hours=hours,
         price=price,
         cost=None if price is None else price * hours,
-        notes=_notes(setting, planned),
+        notes=_notes(recipe, setting, planned),
     )
 
 
@@ -220,17 +225,19 @@ def _stage(
 ) -> StagePlan:
     """Plan a stage, a row of which takes so many FLOPs."""
     gpu, gpus = setting.gpu, setting.gpus
-    share = math.ceil(stage.rows / gpus)  # a GPU's rows in a step
     fits = _fits(recipe, config, setting, stage, model)
     chosen = next(f for f in fits if f.checkpointed == recipe.recompute and f.sharded == (recipe.shard and gpus > 1))
-    most = min(share, chosen.most_rows)
+    tokens = stage.length * setting.fill  # of a row
+    limit = min(recipe.pack_tokens, chosen.most_rows * stage.length) or recipe.pack_tokens
+    packs = pack_count(stage.rows * tokens, limit, recipe.packs, stage.rows)
+    passes = math.ceil(packs / gpus)
+    slowest = min(stage.rows, passes * math.ceil(stage.rows / packs))  # rows of the GPU that all wait for
     again = 4 / 3 if chosen.checkpointed else 1.0  # one more forward pass
     mfu = gpu.reached(config.width, stage.length) if setting.mfu is None else setting.mfu
     work = stage.mean_rows * flops
-    slowest = work * share * gpus / stage.rows  # all wait for the GPU with the most rows
-    spent = step_seconds(slowest * again, gpu, gpus, config.width, stage.length, 4.0 * count(model), mfu)
+    balance = stage.rows / (slowest * gpus)
+    spent = step_seconds(work / balance * again, gpu, gpus, config.width, stage.length, 4.0 * count(model), mfu)
     steps = math.floor(recipe.minutes * 60 * stage.share / spent) if recipe.minutes else stage.steps
-    tokens = stage.length * setting.fill
     return StagePlan(
         stage=Stage(stage.share, stage.length, stage.rows, stage.mean_rows, steps, stage.mask_share),
         tokens=tokens * stage.mean_rows * steps,
@@ -238,8 +245,10 @@ def _stage(
         flops=work * steps,
         fits=fits,
         chosen=chosen,
-        micro_rows=most,
-        accumulation=math.ceil(share / most) if most else 0,
+        packs=packs,
+        micro_rows=min(chosen.most_rows, math.ceil(stage.rows * setting.fill / packs)),
+        accumulation=passes if chosen.most_rows else 0,
+        balance=balance,
         mfu=mfu,
         step_seconds=spent,
         tokens_per_second=tokens * stage.mean_rows / spent,
@@ -294,7 +303,7 @@ def _below(begin: float, end: float, ramp: float) -> float:
     return (top - begin) * (1 - (begin + top) / (2 * ramp)) / (end - begin)
 
 
-def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
+def _notes(recipe: Recipe, setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
     gpu = setting.gpu
     if setting.mfu is not None:
         notes = [f"the MFU of {setting.mfu:.0%} is yours"]
@@ -313,8 +322,17 @@ def _notes(setting: Setting, planned: Sequence[StagePlan]) -> list[str]:
             f"fp32 on it{slower}, which takes several times as long"
         )
     for part in planned:
+        rows = f"rows of {part.stage.length}"
         if (idle := setting.gpus - part.stage.rows) > 0:
             notes.append(f"{idle:,} of the GPUs have no row of {part.stage.length} to work on: a step has too few")
+        elif part.balance < EVEN:
+            packs, share = "a pack" if part.packs == 1 else f"{part.packs:,} packs", 1 - part.balance
+            notes.append(
+                f"with {rows} a step is {packs}, and the GPUs wait {share:.0%} of the time for the one with the most: "
+                f"set packs={setting.gpus}"
+            )
+        if part.micro_rows and recipe.pack_tokens > (most := part.chosen.most_rows * part.stage.length):
+            notes.append(f"a pack of {recipe.pack_tokens:,} does not fit with {rows}: set pack_tokens={most}")
         if not part.micro_rows:
             ways = [_way(fit) for fit in part.fits if fit.most_rows]
             otherwise = f"; it would with {' or '.join(ways)}" if ways else ""
