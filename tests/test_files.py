@@ -129,13 +129,16 @@ def test_a_folder_made_for_bad_input_goes_with_it(tmp_path: Path) -> None:
 def test_a_drive_without_locks_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    code = errno.ENOSYS
+
     def refuses(*_: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(code, "not here")
 
     monkeypatch.setattr(fcntl, "flock", refuses)
     with locked(tmp_path / "a", busy="busy"):
         pass
-    said = (
-        f"warning: {tmp_path / 'a'} can't be held (Function not implemented): see to it that nobody else writes there"
-    )
+    said = f"warning: the drive of {tmp_path / 'a'} has no locks (not here): see to it that nobody else writes there"
     assert capsys.readouterr().err == said + "\n"
+    code = errno.EACCES
+    with pytest.raises(InputError, match="cannot be locked: not here"), locked(tmp_path / "a"):
+        pass

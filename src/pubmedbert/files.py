@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -76,6 +77,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(retired, ignore_errors=True)
 
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
+"""What a network drive says that is mounted without locks."""
+
+
 @contextmanager
 def locked(folder: Path, busy: str = "") -> Iterator[int]:
     """Hold a folder, made where it is missing, against other processes that lock it too.
@@ -100,8 +105,11 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
     except BlockingIOError as error:
         os.close(descriptor)
         raise InputError(busy) from error
-    except OSError as error:  # a network drive that is mounted without locks
-        say(f"warning: {folder} can't be held ({error.strerror}): see to it that nobody else writes there")
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise InputError(f"{folder} cannot be locked: {error.strerror}") from error
+        say(f"warning: the drive of {folder} has no locks ({error.strerror}): see to it that nobody else writes there")
     try:
         yield descriptor
     except Exception:

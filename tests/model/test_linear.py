@@ -64,5 +64,6 @@ def test_benchmark_of_equal_products(monkeypatch: pytest.MonkeyPatch, capsys: py
     rows = capsys.readouterr().out.splitlines()[4:]
     assert len(rows) == 12
     chosen = {row.split(" | ")[1]: row.split(" | ")[-1].strip(" |") for row in rows}
+    monkeypatch.setattr("pubmedbert.model.linear.HAS_ONEDNN", True)
     monkeypatch.setattr("pubmedbert.model.linear.INPUT_BY_MKL", chosen["of_input"] == "oneDNN")
     assert products.chosen("of_input") != chosen["of_input"]

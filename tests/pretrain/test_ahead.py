@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from pubmedbert.errors import InputError
 from pubmedbert.model.runtime import prepare_torch
-from pubmedbert.pretrain import ahead
+from pubmedbert.pretrain import ahead, loop
 from pubmedbert.pretrain.ahead import Ahead, Dealt
 from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.feed import feed
 from pubmedbert.pretrain.loop import pretrain
-from pubmedbert.pretrain.run import ask_for_repeatable, setup
 from pubmedbert.pretrain.schedule import Moment
 from pubmedbert.shards.read import open_shards
 from tests.pretrain.conftest import SMALL, changed, metrics
@@ -71,28 +71,24 @@ def test_runs_that_read_ahead_have_the_same_bits(shards: Path, tmp_path: Path, m
     monkeypatch.setattr(Ahead, "_read", counting)
     pretrain(recipe, shards, tmp_path / "ahead")
     assert metrics(tmp_path / "ahead") == metrics(tmp_path / "plain")
-    assert len(taken) == len(set(taken)) == recipe.steps + 1, "each once, and one behind the end"
+    assert len(taken) == len(set(taken)) == recipe.steps, "each once"
 
 
-def test_kernels_that_do_not_repeat_are_told(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_kernels_that_do_not_repeat_are_one_sentence(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = setup(tmp_path, SMALL, open_shards(shards), Ranks(), bf16=False)
-    before = {name: weight.clone() for name, weight in run.trainee.model.state_dict().items()}
-    capsys.readouterr()
-    ask_for_repeatable(run)
-    assert not capsys.readouterr().err
-    assert torch.are_deterministic_algorithms_enabled()
-    assert not torch.is_deterministic_algorithms_warn_only_enabled()
-    assert all(parameter.grad is None for parameter in run.trainee.model.parameters())
-    assert all(torch.equal(weight, before[name]) for name, weight in run.trainee.model.state_dict().items())
+    modes = []
 
     def random(*_: object) -> None:
-        raise RuntimeError("some_kernel does not have a deterministic implementation, but you set\nit")
+        modes.append(torch.is_deterministic_algorithms_warn_only_enabled())
+        raise RuntimeError("some_kernel does not have a deterministic implementation, but you set it.\nMore.")
 
-    monkeypatch.setattr(type(run.trainee.objective), "terms", random)
-    ask_for_repeatable(run)
-    assert "this run will not repeat to the bit (some_kernel does not have" in capsys.readouterr().err
-    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    monkeypatch.setattr(loop, "train_step", random)
+    with pytest.raises(
+        InputError, match=r"\(some_kernel does not have a deterministic implementation\): set repeatable="
+    ):
+        pretrain(SMALL, shards, tmp_path / "run")
+    with pytest.raises(InputError):
+        pretrain(changed(SMALL, repeatable=False), shards, tmp_path / "other")
+    assert modes == [False, True]
     prepare_torch()
-    assert not torch.is_deterministic_algorithms_warn_only_enabled()

@@ -100,9 +100,9 @@ def test_ranks_that_wait_for_each_other_are_told_how_to_share(
     monkeypatch.setattr(Ranks, "balance", lambda *_: 0.625)
     phases = (Phase(share=0.5, length=16), Phase(share=0.5, length=32))
     pretrain(replace(SMALL, steps=4, phases=phases), shards, tmp_path / "run")
-    said = [line for line in capsys.readouterr().err.splitlines() if "would end that" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "would lessen that" in line]
     assert [line.split(" make ")[0] for line in said] == ["warning: rows of 16", "warning: rows of 32"]
-    assert "wait 38% of the time for the one with the most: packs=1" in said[0]
+    assert "wait 38% of the time for the one with the most; more rows in a step would" in said[0]
 
 
 def test_devices_that_are_not_there() -> None:
@@ -185,7 +185,9 @@ def test_a_rank_killed_on_one_of_two_machines_loses_nothing(shards: Path, tmp_pa
         ({"WORLD_SIZE": "2"}, "WORLD_SIZE is set and RANK is not"),
         ({"WORLD_SIZE": "2", "RANK": "x"}, "RANK is 'x'"),
         ({"WORLD_SIZE": "2", "RANK": "2"}, "RANK is 2, of a WORLD_SIZE of 2"),
-        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_ADDR is not"),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, "MASTER_PORT is not"),
+        ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "http"}, "MASTER_PORT is 'http'"),
+        ({"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "80"}, "MASTER_ADDR is not"),
     ],
 )
 def test_variables_of_torchrun_that_make_no_sense(

@@ -23,7 +23,7 @@ class Dealt:
 
 
 def pays(device: str) -> bool:
-    """Whether a thread that reads ahead costs the training nothing: on a CPU it would take a core from it."""
+    """Whether to read in a thread of its own: on a CPU it would take a core from the training (not tried on a GPU)."""
     return device == "cuda"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from pubmedbert.settings import toml_value
 from pubmedbert.shards.read import Shards
 
 _OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html", "logs", "evaluation.json"}
-_FREE = {"keep", "shard", "recompute"}
-"""Settings that change nothing in what a run computes."""
+_FREE = {"keep", "shard", "recompute", "repeatable"}
+"""Settings that change nothing in what a run computes, but for the last bits on a GPU."""
 
 
 def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
@@ -73,8 +74,10 @@ def give_up(folder: Path) -> None:
     if not runs.checkpoints(folder) and not runs.metrics(folder):
         for name in (runs.CONFIG, runs.METRICS):
             (folder / name).unlink(missing_ok=True)
-        for name in ("tokenizer", "logs"):
+        for name in ("tokenizer", "logs/tensorboard", "logs/wandb"):
             shutil.rmtree(folder / name, ignore_errors=True)
+        with suppress(OSError):
+            (folder / "logs").rmdir()  # where nobody else writes there
 
 
 def _copy_tokenizer(folder: Path, shards: Shards) -> None:

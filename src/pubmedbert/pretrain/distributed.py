@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from heapq import heapify, heapreplace
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch.distributed.rendezvous import rendezvous
 from pubmedbert.errors import InputError
 from pubmedbert.pretrain.meeting import agree
 from pubmedbert.progress import say
+from pubmedbert.shards.samples import deal
 
 _CPU = torch.device("cpu")
 EVEN = 0.95
@@ -58,20 +59,12 @@ class Ranks:
         Returns:
             Numbers of packs, ascending.
         """
-        loads = [(0, rank) for rank in range(self.count)]
-        heapify(loads)
-        mine = []
-        for pack in sorted(range(len(sizes)), key=lambda pack: -sizes[pack]):
-            load, rank = loads[0]
-            heapreplace(loads, (load + sizes[pack], rank))
-            if rank == self.rank:
-                mine.append(pack)
-        return sorted(mine)
+        return [pack for pack, rank in enumerate(deal(sizes, self.count)) if rank == self.rank]
 
     def balance(self, sizes: Sequence[int]) -> float:
         """The share of the ranks' time in which they have work, while all wait for the one with the most tokens."""
-        loads = [sum(sizes[pack] for pack in replace(self, rank=rank).deal(sizes)) for rank in range(self.count)]
-        return sum(loads) / (self.count * max(max(loads), 1))
+        loads = np.bincount(deal(sizes, self.count), sizes, self.count)
+        return float(loads.mean() / loads.max())
 
     def total(self, numbers: Mapping[str, float]) -> dict[str, float]:
         """Sums over the ranks, which all name the same numbers: a message of some bytes."""
@@ -145,9 +138,9 @@ def ranks(device: str = "cpu") -> Iterator[Ranks]:
     rank = _whole("RANK")
     if rank >= count:
         raise InputError(f"RANK is {rank}, of a WORLD_SIZE of {count}: start several processes by torchrun")
-    for name in ("MASTER_ADDR", "MASTER_PORT"):
-        if not os.environ.get(name):
-            raise InputError(f"WORLD_SIZE is set and {name} is not: start several processes by torchrun")
+    _whole("MASTER_PORT")
+    if not os.environ.get("MASTER_ADDR"):
+        raise InputError("WORLD_SIZE is set and MASTER_ADDR is not: start several processes by torchrun")
     try:
         _meet("nccl" if device == "cuda" else "gloo", rank, count)
         here = Ranks(rank, count, place)
@@ -169,7 +162,7 @@ def leave(code: int) -> None:
     A rank ends at once: what its message threads still hold when the interpreter is taken down can abort the process
     (PyTorch issue 190489), and torchrun would take a run that is complete for one that failed.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if (os.environ.get("WORLD_SIZE") or "1") != "1":
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -190,7 +183,7 @@ def _whole(name: str, default: int | None = None) -> int:
     Raises:
         InputError: it is not there, or is none.
     """
-    given = os.environ.get(name, "" if default is None else str(default))
+    given = os.environ.get(name) or ("" if default is None else str(default))
     if not given.isdecimal():
         what = f"{name} is {given!r}" if given else f"WORLD_SIZE is set and {name} is not"
         raise InputError(f"{what}: start several processes by torchrun, and one without these variables")

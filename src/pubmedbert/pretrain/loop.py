@@ -89,11 +89,12 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
         bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
         stopped_by = 0
         try:
-            run = setup(folder, recipe, shards, here, bf16=bf16)
-            if run.complete:
-                here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")
-            else:
-                stopped_by = fit(run, log)
+            with _device_errors():
+                run = setup(folder, recipe, shards, here, bf16=bf16)
+                if run.complete:
+                    here.say(f"{folder} is complete: {run.at.step:,} steps; nothing to do")
+                else:
+                    stopped_by = fit(run, log)
         except BaseException:
             if here.main:
                 give_up(folder)
@@ -113,7 +114,7 @@ def fit(run: Run, log: Sequence[str] = ()) -> int:
         0, or the number of the signal that ended the run.
 
     Raises:
-        InputError: the run broke down once more after it had gone back as often as the recipe allows, or a GPU is full.
+        InputError: the run broke down once more after it had gone back as often as the recipe allows.
     """
     with _stop_requested() as stopped:
         while True:
@@ -122,9 +123,6 @@ def fit(run: Run, log: Sequence[str] = ()) -> int:
                     return _train(run, stopped, sinks, advance)
             except TooManySkipsError as error:
                 _roll_back(run, str(error))
-            except torch.OutOfMemoryError as error:
-                what = str(error).splitlines()[0]
-                raise InputError(f"the GPU's memory is full ({what}): set a lower pack_tokens, or recompute") from error
 
 
 def _train(run: Run, stopped: Callable[[], int], sinks: Sinks | None, advance: Advance) -> int:
@@ -184,9 +182,11 @@ def _tell_balance(run: Run, now: Moment, sizes: Sequence[int]) -> None:
         return
     run.told.add(now.phase)
     if (balance := run.ranks.balance(sizes)) < EVEN:
+        count = run.ranks.count
+        better = f"packs={count} in a new run" if run.recipe.packs % count else "more rows in a step"
         run.ranks.say(
-            f"warning: rows of {now.length} make {len(sizes):,} packs a step for {run.ranks.count} ranks, which wait "
-            f"{1 - balance:.0%} of the time for the one with the most: packs={run.ranks.count} would end that"
+            f"warning: rows of {now.length} make {len(sizes):,} packs a step for {count} ranks, which wait "
+            f"{1 - balance:.0%} of the time for the one with the most; {better} would lessen that"
         )
 
 
@@ -205,7 +205,7 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     now, part = run.next_step(), run.trainee
     part.model.train()
     part.model.zero_grad(set_to_none=True)
-    run.ahead.prepare(run.likely_next(), run.at.rows + now.rows)
+    run.read_ahead()
     sums = _backward(run, work)
     numbers = [value for part_sum in sums.values() for value in (part_sum.total, part_sum.right)]
     numbers = run.ranks.add_gradients(part.model.parameters(), numbers)
@@ -323,6 +323,21 @@ def _roll_back(run: Run, reason: str) -> None:
     if run.ranks.main:
         line = {"step": run.at.step, **_place(run.at), "rolled_back_from": before.step, "skipped_for": reason}
         cut_metrics(run.folder, run.at.step, line | {"rows": run.at.rows, "rollbacks": run.at.rollbacks})
+
+
+@contextmanager
+def _device_errors() -> Iterator[None]:
+    """Turn what torch says of a GPU into a sentence."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        what = str(error).splitlines()[0]
+        raise InputError(f"the GPU's memory is full ({what}): set a lower pack_tokens, or recompute") from error
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        what = str(error).partition(",")[0].splitlines()[0]
+        raise InputError(f"no run on this device repeats to the bit ({what}): set repeatable=false") from error
 
 
 @contextmanager

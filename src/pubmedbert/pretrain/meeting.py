@@ -48,11 +48,13 @@ def agree(store: Store, rank: int, count: int, patience: float = PATIENCE) -> st
             if offer["name"] != name:
                 name = str(offer["name"])
                 store.set(f"{name}/{rank}", "here")
-            if all(store.check([f"{name}/{other}"]) for other in range(count)):
+            if store.check([f"{name}/{other}" for other in range(count)]):
                 return name
         time.sleep(_PAUSE)
-    missing = [other for other in range(count) if not name or not store.check([f"{name}/{other}"])]
-    raise InputError(f"after {patience:.0f} s these of {count} ranks have not come: {', '.join(map(str, missing))}")
+    sign = name or "word"  # without a name somebody's word is missing
+    missing = [other for other in range(count) if other != rank and not store.check([f"{sign}/{other}"])]
+    listed = ", ".join(map(str, missing)) or "none that left no trace"
+    raise InputError(f"after {patience:.0f} s not all of {count} ranks have come; missing: {listed}")
 
 
 class _Lead:

@@ -92,8 +92,8 @@ class Recipe(Settings):
     pack_tokens: int = 8192
     """Most word pieces in one forward pass; a step's gradients are accumulated over its packs."""
     packs: int = 1
-    """If not 1, a step has a multiple of so many packs, all about equally large: the number of processes, so that none
-    waits for another."""
+    """If not 1, a step has a multiple of so many packs, all about equally large. Set it to the number of processes, and
+    they do not wait for each other."""
     steps: int = 1000
     """Optimizer updates in the run."""
     minutes: float = 0.0
@@ -145,6 +145,8 @@ class Recipe(Settings):
     precision: str = "auto"
     """Matrix products: fp32, bf16 (bfloat16, the weights staying in fp32), or auto: bf16 on a GPU and on a CPU that
     multiplies a third faster in it, as measured when the run starts, fp32 on any other."""
+    repeatable: bool = True
+    """On a GPU: only kernels that give the same bits every time, or an error where torch has none."""
     recompute: bool = False
     """Keep each layer's input only and compute the rest again in the backward pass: less memory, a third more work."""
     shard: bool = False

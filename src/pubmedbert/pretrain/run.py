@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint as recomputed
 from pubmedbert import runs
 from pubmedbert.errors import InputError
 from pubmedbert.model import hf
-from pubmedbert.model.config import ModelConfig, ModelError
+from pubmedbert.model.checkpoint import read_config
+from pubmedbert.model.config import ModelConfig, ModelError, config_from_hf
 from pubmedbert.model.encoder import Layer
 from pubmedbert.model.flops import peak_flops
 from pubmedbert.model.heads import Bert
@@ -104,10 +105,13 @@ class Run:
         """What the next step is made with."""
         return moment(self.recipe, *position(self.recipe, self.at.step, self.at.seconds, self.last))
 
-    def likely_next(self) -> Moment:
-        """What the step after the next one is made with, if that takes no longer than the one before."""
-        at = self.at
-        return moment(self.recipe, *position(self.recipe, at.step + 1, at.seconds + self.last, self.last))
+    def read_ahead(self) -> None:
+        """Begin to read the step after the one at hand, where what it is made with is known."""
+        recipe, step = self.recipe, self.at.step + 1
+        moving = recipe.minutes and (recipe.mask_share_end or recipe.rows_start)  # with seconds not yet counted
+        if not moving and not complete(recipe, step, self.at.seconds + self.last):
+            following = moment(recipe, *position(recipe, step, self.at.seconds + self.last, self.last))
+            self.ahead.prepare(following, self.at.rows + self.next_step().rows)
 
     def heldout(self) -> Heldout:
         """The evaluation of the phase that the step before was in."""
@@ -189,6 +193,8 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
         InputError: the model to start from, the recipe and the shards do not fit together.
     """
     prepare_torch()
+    if not recipe.repeatable:
+        torch.use_deterministic_algorithms(True, warn_only=True)
     train = feed(shards, "train", recipe)
     config, start_from = recipe.model(shards.meta.vocab_size, train.special.pad), None
     if recipe.init:
@@ -202,29 +208,10 @@ def setup(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks, *, bf16: b
     heldout = feed(shards, "heldout", recipe)
     run = Run(folder, recipe, ranks, trainee, train, heldout, shards.unigram, config, start_from, bf16)
     run.restore()
-    if ranks.device.type == "cuda":
-        ask_for_repeatable(run)
     _introduce(run)
     if ranks.main and ranks.device.type == "cpu":
         run.peak = _peak(bf16)
     return run
-
-
-def ask_for_repeatable(run: Run) -> None:
-    """Try on one pack if all kernels repeat to the bit; where this torch has none for the device, say so and go on."""
-    part, packs = run.trainee, run.heldout().packs
-    pack = min((pack for pack in packs if len(pack.where)), key=lambda pack: len(pack.tokens))
-    try:
-        with run.autocast():
-            terms = part.objective.terms(part.model.train(), pack, 0)
-        torch.stack([term.total for term in terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        if "deterministic" not in str(error):
-            raise
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        run.ranks.say(f"warning: this run will not repeat to the bit ({' '.join(str(error).split())[:200]})")
-    finally:
-        part.model.zero_grad(set_to_none=True)
 
 
 @cache
@@ -256,7 +243,7 @@ def _continued(recipe: Recipe, shards: Shards, run: Path) -> tuple[ModelConfig, 
         raise InputError("recipe: init goes on with a masked language model; leave it out for electra")
     for _, folder in reversed(runs.checkpoints(run)):
         with suppress(ModelError):  # damaged: it is passed over, and named when the run is restored
-            return _trained(hf.load(folder, need_vocabulary=True).config, recipe), folder
+            return _trained(config_from_hf(read_config(folder)), recipe), folder
     folder = locate(recipe.init)
     if dump(load(folder)) != dump(load(shards.tokenizer_folder)):
         raise InputError(f"{shards.folder} was not made with the tokenizer of {folder}: make shards with that one")

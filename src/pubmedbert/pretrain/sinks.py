@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,8 +109,7 @@ class WeightsAndBiases:
                 settings=wandb.Settings(console="off", silent=True),
             )
         except wandb.errors.Error as error:
-            what = " ".join(str(error).split()).rstrip(".")
-            raise InputError(f"--log wandb: {what} (WANDB_MODE=offline keeps the numbers on this machine)") from error
+            raise InputError(f"{_said(error)} (WANDB_MODE=offline keeps the numbers on this machine)") from error
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Log the numbers."""
@@ -126,31 +126,43 @@ class Beside:
 
     Args:
         name: as `--log` takes it.
-        sink: what is given the numbers until it fails.
+        opened: opens what is given the numbers until it fails.
+        begun: whether the run has made steps; before, a sink that cannot be opened is an error.
+
+    Raises:
+        InputError: it cannot be opened.
     """
 
-    def __init__(self, name: str, sink: Sink) -> None:
+    def __init__(self, name: str, opened: Callable[[], Sink], *, begun: bool) -> None:
         self._name = name
-        self._sink = sink
-        self._failed = False
+        self._sink: Sink | None = None
+        try:
+            self._sink = opened()
+        except Exception as error:
+            if not begun:
+                raise InputError(f"--log {name}: {_said(error)}") from error
+            self._say(error)
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Give the values on, if the sink has not failed before."""
-        if not self._failed:
-            self._tried(lambda: self._sink.write(step, values))
+        try:
+            if self._sink:
+                self._sink.write(step, values)
+        except Exception as error:  # whatever it is, days of training are worth more than a chart
+            self._say(error)
+            self.close()
+            self._sink = None
 
     def close(self) -> None:
         """Close the sink, which may fail, too."""
-        self._tried(self._sink.close)
-
-    def _tried(self, do: Callable[[], None]) -> None:
         try:
-            do()
-        except Exception as error:  # whatever it is, days of training are worth more than a chart
-            if not self._failed:
-                what = " ".join(str(error).split()) or type(error).__name__
-                say(f"--log {self._name} failed ({what}) and gets no more numbers; {runs.METRICS} has them all")
-            self._failed = True
+            if self._sink:
+                self._sink.close()
+        except Exception as error:
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        say(f"--log {self._name} failed ({_said(error)}); {runs.METRICS} has all numbers")
 
 
 class Sinks:
@@ -199,18 +211,25 @@ def open_sinks(folder: Path, names: Sequence[str] = (), step: int = 0) -> Iterat
         step: the step that the run goes on from.
 
     Raises:
-        InputError: as `check_sinks` and `WeightsAndBiases`.
+        InputError: as `check_sinks`; or a sink cannot be opened, and no step was made.
     """
     check_sinks(names)
     with ExitStack() as stack:
+        begun = bool(runs.metrics(folder))
         lines = JsonLines(folder / runs.METRICS)
         stack.callback(lines.close)
         others = []
         for name in dict.fromkeys(names):
-            beside = Beside(name, TensorBoard(folder, step) if name == "tensorboard" else WeightsAndBiases(folder))
+            board = partial(TensorBoard, folder, step) if name == "tensorboard" else partial(WeightsAndBiases, folder)
+            beside = Beside(name, board, begun=begun)
             stack.callback(beside.close)
             others.append(beside)
         yield Sinks(lines, others)
+
+
+def _said(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _numbers(values: Mapping[str, object]) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from heapq import heapreplace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,10 +264,10 @@ def batches(rows: Rows, most_tokens: int, multiple: int = 1) -> Iterator[Rows]:
     """Split the rows of one step into packs of at most `most_tokens` tokens (and at least one row).
 
     Args:
-        rows: of the step; rows of about the same length go together.
+        rows: of the step.
         most_tokens: in a pack.
         multiple: of what number there shall be packs, as long as there are rows. From 2 they are about equally large;
-            with 1 there are as few as can be, of which the last is small.
+            with 1 rows of about the same length go together, in as few packs as can be, of which the last is small.
     """
     rows = rows[np.lexsort((rows.samples, rows.sizes))]
     if multiple > 1:
@@ -289,20 +289,31 @@ def pack_count(tokens: float, most_tokens: int, multiple: int, rows: int) -> int
     return max(1, min(rows, math.ceil(least / multiple) * multiple))
 
 
+def deal(sizes: Sequence[int], count: int) -> list[int]:
+    """Deal things out evenly: the largest first, each to the one of `count` that has the least so far.
+
+    Returns:
+        Of each thing, the number of the one that has it.
+    """
+    loads = [(0, number) for number in range(count)]
+    owners = [0] * len(sizes)
+    for thing in sorted(range(len(sizes)), key=lambda thing: -sizes[thing]):
+        load, owners[thing] = loads[0]
+        heapreplace(loads, (load + sizes[thing], owners[thing]))
+    return owners
+
+
 def _even(rows: Rows, most_tokens: int, multiple: int) -> Iterator[Rows]:
-    """Split rows that are in order into a multiple of so many packs, none of them empty, all about equally large."""
-    ends, last = np.cumsum(rows.sizes), len(rows.samples)
-    count = pack_count(int(ends[-1]) if last else 0, most_tokens, multiple, last)
+    """Deal rows out to a multiple of so many packs, none of them empty."""
+    sizes, last = rows.sizes, len(rows.samples)
+    count = pack_count(int(sizes.sum()), most_tokens, multiple, last)
     while True:
-        numbers = np.arange(1, count)
-        cuts = np.searchsorted(ends, int(ends[-1]) * numbers // count, side="right") if last else numbers
-        cuts = np.maximum.accumulate(np.maximum(cuts, numbers) - numbers) + numbers  # a row at least for each
-        bounds = [0, *np.minimum(cuts, last - count + numbers).tolist(), last]
-        parts = [rows[first:end] for first, end in pairwise(bounds) if end > first]
-        if count >= last or max(int(part.sizes.sum()) for part in parts) <= most_tokens:
+        owners = np.array(deal(sizes.tolist(), count), np.int64)
+        if count >= last or np.bincount(owners, sizes).max() <= most_tokens:
             break
-        count = min(last, count + multiple)
-    yield from parts
+        count = min(last, multiple * math.ceil(max(count + 1, 1.05 * count) / multiple))
+    parts = (rows[np.flatnonzero(owners == number)] for number in range(count))
+    yield from (part for part in parts if len(part.samples))
 
 
 def cut(

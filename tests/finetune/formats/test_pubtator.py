@@ -73,7 +73,8 @@ def test_what_words_cannot_spell_is_told() -> None:
 
 
 def test_relations_of_any_columns_and_ids_of_any_letters(tmp_path: Path) -> None:
-    text = TEXT.replace("CID\tD001241\tD006261", "Association\tD001241\tD006261\tNovel").replace("1|", "PMC1|")
+    relations = "Association\tD001241\tD006261\tNovel\n1\tBind\t4160\tD009765\tNovel\n1\tBind\tD009765\t4160\tNo"
+    text = TEXT.replace("CID\tD001241\tD006261", relations).replace("1|", "PMC1|")
     first, _ = read(tmp_path, text.replace("\n1\t", "\nPMC1\t"))
     assert (first.pmid, len(first.annotations)) == ("PMC1", 2)
 
@@ -101,6 +102,7 @@ def test_tokens_keep_offsets() -> None:
         ("1|t|A\n1\t0\t1\tA\tX\n", "line 2: PMID|t|title, then"),
         ("1|t|A\n1|a|B\n2\t0\t1\tA\tX\n", "line 3: PMID|t|title, then"),
         ("1|t|A\n1|a|B\n1\t0\tone\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
+        ("1|t|A\n1|a|B\n1\t0.0\t1.0\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
         (f"1|t|A\n1|a|B\n1\t{'1' * 5000}\t{'2' * 5000}\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
         ("1|t|A\n1|a|B\n1\t0\t1\tA\t \n", "line 3: the mention 'A' has no type"),
         ("1|t|A\n1|a|B\n1\t0\t1\tZ\tX\n", "line 3: characters 0 to 1 of the document are 'A', not 'Z'"),

@@ -98,9 +98,16 @@ def test_packs_that_do_not_come_out_even_cost_time() -> None:
     assert fair.balance == pytest.approx(1024 / (2 * 43 * 12)), "rows are not cut"
     assert part.step_seconds > 1.2 * fair.step_seconds, "but for the all-reduce"
     notes = make_plan("it", recipe, setting(gpus=12)).notes
-    assert any("a step is 16 packs, and the GPUs wait 33% of the time" in note and "packs=12" in note for note in notes)
+    assert any(
+        "a step is 16 packs, and the GPUs wait 33% of the time" in note and "packs=12 would" in note for note in notes
+    )
     one = make_plan("it", replace(recipe, rows=64), setting(gpus=2))
     assert any("a step is a pack, and the GPUs wait 50%" in note for note in one.notes)
+    uneven = make_plan("it", replace(recipe, rows=520), setting(gpus=2)).stages[0]
+    assert uneven.packs == 9, "eight full ones and a small one"
+    assert uneven.balance == pytest.approx(520 / (2 * 264))
+    few = make_plan("it", replace(recipe, rows=24, packs=16), setting(gpus=16))
+    assert any("more rows in a step would lessen that" in note for note in few.notes)
 
 
 def test_a_pack_that_does_not_fit_is_told() -> None:
@@ -108,10 +115,11 @@ def test_a_pack_that_does_not_fit_is_told() -> None:
     planned = make_plan("it", recipe, setting("v100-16"))
     most = planned.stages[0].chosen.most_rows
     assert any(
-        f"a pack of 1,048,576 does not fit with rows of 512: set pack_tokens={most * 512}" in note
+        f"packs of 1,048,576 do not fit with rows of 512: set pack_tokens={most * 512}" in note
         for note in planned.notes
     )
     assert planned.stages[0].packs == -(-256 // most)
+    assert not any("do not fit" in note for note in make_plan("it", replace(recipe, rows=4), setting("v100-16")).notes)
 
 
 @pytest.mark.parametrize("gpu", sorted(known_gpus()))

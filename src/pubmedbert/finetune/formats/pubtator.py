@@ -163,8 +163,8 @@ def _close(where: str, document: _Open) -> Document:
 
 def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
     cells = line.split("\t")
-    if len(cells) >= 4 and not any(cell.isdecimal() for cell in cells[1:3]):
-        return  # a relation between concepts
+    if len(cells) >= 4 and cells[1][:1].isalpha():
+        return  # a relation between concepts, which may be numbers
     if len(cells) < 5 or not all(re.fullmatch(OFFSET, cell) for cell in cells[1:3]):
         raise InputError(f"{where}: PMID, start, end, text and type are wanted, parted by tabs, not {line[:40]!r}")
     if not cells[4].strip():

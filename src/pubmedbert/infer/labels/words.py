@@ -12,7 +12,7 @@ Words = Literal["pieces", "spaces"]
 "2"); "spaces" only at spaces, with the marks at either end by themselves ("IL-2", ",")."""
 
 _JOINED = re.compile(r"[^\W_][-/][^\W_]")
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f"
 """Characters that BERT's pre-tokeniser makes words of their own."""
 _RUN = re.compile(rf"[{_HAN}]|[^\s{_HAN}]+")
 _OPENING, _CLOSING = "([{", ")]}"
@@ -36,20 +36,22 @@ def spaced(text: str) -> Iterator[tuple[int, int]]:
     """
     for match in _RUN.finditer(text):
         start, end = match.span()
-        while start < end and unicodedata.category(text[start]) == "Cf":
+        while start < end and (_unseen(text[start]) or (start < end - 1 and _parted(text[start], text[start:end]))):
+            if not _unseen(text[start]):
+                yield start, start + 1
             start += 1
-        while start < end and unicodedata.category(text[end - 1]) == "Cf":
+        after = []
+        while start < end and (_unseen(text[end - 1]) or (start < end - 1 and _parted(text[end - 1], text[start:end]))):
             end -= 1
-        if start == end:
-            continue
-        while start < end - 1 and _parted(text[start], text[start:end]):
-            yield start, start + 1
-            start += 1
-        last = end
-        while last - 1 > start and _parted(text[last - 1], text[start:last]):
-            last -= 1
-        yield start, last
-        yield from ((place, place + 1) for place in range(last, end))
+            if not _unseen(text[end]):
+                after.append((end, end + 1))
+        if start < end:
+            yield start, end
+        yield from reversed(after)
+
+
+def _unseen(mark: str) -> bool:
+    return unicodedata.category(mark) == "Cf"
 
 
 def _parted(mark: str, word: str) -> bool:

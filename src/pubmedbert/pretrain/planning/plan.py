@@ -112,6 +112,8 @@ class StagePlan:
     """Rows at once in a GPU, those of a pack counted as full ones; 0 where not even one fits."""
     accumulation: int
     """Passes of the GPU that has the most to do in a step."""
+    too_large: bool
+    """Whether the recipe's own packs do not fit."""
     balance: float
     """Share of the GPUs' time in which they have work, while all wait for that one."""
     mfu: float
@@ -228,10 +230,9 @@ def _stage(
     fits = _fits(recipe, config, setting, stage, model)
     chosen = next(f for f in fits if f.checkpointed == recipe.recompute and f.sharded == (recipe.shard and gpus > 1))
     tokens = stage.length * setting.fill  # of a row
+    whole, _ = _packs(recipe, stage.rows, tokens, recipe.pack_tokens, gpus)
     limit = min(recipe.pack_tokens, chosen.most_rows * stage.length) or recipe.pack_tokens
-    packs = pack_count(stage.rows * tokens, limit, recipe.packs, stage.rows)
-    passes = math.ceil(packs / gpus)
-    slowest = min(stage.rows, passes * math.ceil(stage.rows / packs))  # rows of the GPU that all wait for
+    packs, slowest = _packs(recipe, stage.rows, tokens, limit, gpus)
     again = 4 / 3 if chosen.checkpointed else 1.0  # one more forward pass
     mfu = gpu.reached(config.width, stage.length) if setting.mfu is None else setting.mfu
     work = stage.mean_rows * flops
@@ -247,13 +248,36 @@ def _stage(
         chosen=chosen,
         packs=packs,
         micro_rows=min(chosen.most_rows, math.ceil(stage.rows * setting.fill / packs)),
-        accumulation=passes if chosen.most_rows else 0,
+        accumulation=math.ceil(packs / gpus) if chosen.most_rows else 0,
+        too_large=math.ceil(stage.rows * setting.fill / whole) > chosen.most_rows,
         balance=balance,
         mfu=mfu,
         step_seconds=spent,
         tokens_per_second=tokens * stage.mean_rows / spent,
         seconds=spent * steps,
     )
+
+
+def _packs(recipe: Recipe, rows: int, tokens: float, limit: int, gpus: int) -> tuple[int, int]:
+    """How many packs a step has, and the rows of the GPU that has the most, which all wait for.
+
+    Args:
+        recipe: whether packs are even, or as full as can be but for the last.
+        rows: of the step.
+        tokens: of a row.
+        limit: tokens in a pack, at most.
+        gpus: among which packs are dealt out.
+    """
+    if recipe.packs > 1:
+        count = pack_count(rows * tokens, limit, recipe.packs, rows)
+        each, last = math.ceil(rows / count), 0
+        rounds, left = divmod(count, gpus)
+    else:
+        each = max(1, int(limit / tokens))
+        count = math.ceil(rows / each)
+        last = rows - (count - 1) * each
+        rounds, left = divmod(count - 1, gpus)
+    return count, min(rows, each * (rounds + 1) if left else each * rounds + last)
 
 
 def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, model: nn.Module) -> list[Fit]:
@@ -327,12 +351,14 @@ def _notes(recipe: Recipe, setting: Setting, planned: Sequence[StagePlan]) -> li
             notes.append(f"{idle:,} of the GPUs have no row of {part.stage.length} to work on: a step has too few")
         elif part.balance < EVEN:
             packs, share = "a pack" if part.packs == 1 else f"{part.packs:,} packs", 1 - part.balance
+            better = f"packs={setting.gpus}" if recipe.packs % setting.gpus else "more rows in a step"
             notes.append(
-                f"with {rows} a step is {packs}, and the GPUs wait {share:.0%} of the time for the one with the most: "
-                f"set packs={setting.gpus}"
+                f"with {rows} a step is {packs}, and the GPUs wait {share:.0%} of the time for the one with the most; "
+                f"{better} would lessen that"
             )
-        if part.micro_rows and recipe.pack_tokens > (most := part.chosen.most_rows * part.stage.length):
-            notes.append(f"a pack of {recipe.pack_tokens:,} does not fit with {rows}: set pack_tokens={most}")
+        if part.micro_rows and part.too_large:
+            most = part.chosen.most_rows * part.stage.length
+            notes.append(f"packs of {recipe.pack_tokens:,} do not fit with {rows}: set pack_tokens={most}")
         if not part.micro_rows:
             ways = [_way(fit) for fit in part.fits if fit.most_rows]
             otherwise = f"; it would with {' or '.join(ways)}" if ways else ""
