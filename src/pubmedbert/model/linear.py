@@ -1,8 +1,9 @@
 """Linear layers on the faster of the two matrix products that torch has for a CPU, oneDNN's and MKL's.
 
 For fp32 torch calls MKL. On an AMD EPYC with AVX-512 oneDNN was 1.2 to 1.4 times as fast in the shapes of a BERT-base,
-but for the gradient of the weights, where the two are equal. On one with AVX2 alone it was up to 1.3 times as fast
-forward, and in the gradient of the input 1.3 to 1.4 times slower. Results differ in the last bits.
+but for the gradient of the weights, where the two are equal. On one with AVX2 alone they are equal to a tenth, but for
+the gradient of the input: there oneDNN takes 1.4 to 1.9 times as long at the width of a BERT-base, and no longer at
+that of `small` (`python -m benchmarks.products`, commit b7a4333). Results differ in the last bits.
 """
 
 from __future__ import annotations
