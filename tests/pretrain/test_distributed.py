@@ -51,7 +51,8 @@ def torchrun(
 ) -> subprocess.Popen[bytes]:
     settings = [part for line in recipe.toml().splitlines() for part in ("--set", line)]
     launch = ["-m", "torch.distributed.run", *machines, f"--nproc-per-node={count}", f"--max-restarts={restarts}"]
-    command = ["-m", "pubmedbert", "pretrain", "--recipe", "mini", "--shards", str(shards), "--out", str(run)]
+    command = ["-m", "--", "pubmedbert", "pretrain", "--recipe", "mini", "--shards", str(shards), "--out", str(run)]
+    command += ["--log", "tensorboard"]
     return subprocess.Popen(
         [sys.executable, *launch, *command, *settings],
         stderr=subprocess.PIPE,
@@ -127,6 +128,7 @@ def test_any_number_of_ranks_has_the_losses_of_one(count: int, recipe: Recipe, s
     _, error = process.communicate()
     assert process.returncode == 0, error.decode()
     assert error.decode().count("parameters; ") == 1, "one rank speaks for all"
+    assert len(list((tmp_path / "many" / "logs" / "tensorboard").iterdir())) == 1, "and writes for all"
     assert_close(tmp_path / "many", tmp_path / "one")
 
 

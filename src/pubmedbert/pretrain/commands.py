@@ -20,7 +20,7 @@ def pretrain(
 ) -> None:
     """Pretrain an encoder with whole-word masking. The same command resumes a run that was stopped.
 
-    On several processes or machines, start it by torchrun: torchrun --nproc-per-node 8 -m pubmedbert pretrain ...
+    On several processes or machines, start it by torchrun: torchrun --nproc-per-node 8 -m -- pubmedbert pretrain ...
 
     Parameters
     ----------

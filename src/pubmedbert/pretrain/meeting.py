@@ -53,7 +53,7 @@ def agree(store: Store, rank: int, count: int, patience: float = PATIENCE) -> st
         time.sleep(_PAUSE)
     sign = name or "word"  # without a name somebody's word is missing
     missing = [other for other in range(count) if other != rank and not store.check([f"{sign}/{other}"])]
-    listed = ", ".join(map(str, missing)) or "none that left no trace"
+    listed = ", ".join(map(str, missing)) or "unknown"
     raise InputError(f"after {patience:.0f} s not all of {count} ranks have come; missing: {listed}")
 
 
