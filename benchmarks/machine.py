@@ -13,11 +13,18 @@ def place() -> str:
     return f"{cpu()}, {os.cpu_count()} cores, commit {commit()}"
 
 
+WIDEST = {"amx_tile": "AMX", "avx512f": "AVX-512", "avx2": "AVX2"}
+"""What a processor's flags say of its widest instructions: one name is sold with different ones."""
+
+
 def cpu() -> str:
-    """The processor's name."""
+    """The processor's name, with its widest instructions where it says them."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    told = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    name = told.get("model name", platform.processor()).strip()
+    flags = set(told.get("flags", "").split())
+    return " with ".join([name, *(word for flag, word in WIDEST.items() if flag in flags)][:2])
 
 
 def commit() -> str:

@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="mini,small,base,large")
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
-    print(f"{place()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}; GFLOP/s\n")
+    print(f"{place()}, {torch.get_num_threads()} threads; GFLOP/s\n")
     print("| matrix | product | N | oneDNN | MKL | oneDNN is faster | chosen |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for size in given.sizes.split(","):
