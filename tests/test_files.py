@@ -43,6 +43,32 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert names(tmp_path) == ["folder"]
 
 
+def test_a_link_leads_to_the_folder_that_is_made(tmp_path: Path) -> None:
+    (tmp_path / "large_disk").mkdir()
+    for name in ("made", "new"):
+        link = tmp_path / name
+        link.symlink_to(tmp_path / "large_disk" / name)
+        if name == "made":
+            link.resolve().mkdir()
+        with atomic_folder(link) as temporary:
+            assert temporary.parent == tmp_path / "large_disk"
+            (temporary / "one").write_text("1")
+        assert link.is_symlink()
+        assert names(link) == ["one"]
+    assert names(tmp_path / "large_disk") == ["made", "new"]
+    assert names(tmp_path) == ["large_disk", "made", "new"]
+
+
+def test_a_drive_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "drive").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "drive")
+    with pytest.raises(InputError, match="drive of its own"), atomic_folder(tmp_path / "drive"):
+        raise AssertionError
+    with atomic_folder(tmp_path / "drive" / "folder") as temporary:
+        (temporary / "one").write_text("1")
+    assert names(tmp_path / "drive") == ["folder"]
+
+
 def test_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

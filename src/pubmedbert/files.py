@@ -50,12 +50,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; rename it to `path`, replacing what is there, when the block ends well.
 
     Args:
-        path: the folder to make.
+        path: the folder to make; where it is a link, what that leads to.
 
     Raises:
-        InputError: the disk is full or the folder can't be written.
+        InputError: the disk is full or the folder can't be written, or is a drive.
     """
-    path = path.resolve() if path.name in ("", "..") else path
+    path = path.resolve() if path.name in ("", "..") or path.is_symlink() else path
+    if path.is_mount():
+        raise InputError(f"{path} is a drive of its own, which is not replaced as a whole: name a folder on it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:

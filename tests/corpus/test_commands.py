@@ -86,6 +86,15 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "excluded-source" in capsys.readouterr().out
 
 
+def test_folders_that_are_links_are_searched_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "disk2" / "pubmed26n0001.xml", article_set(citation(1)))
+    write(tmp_path / "pm" / "updatefiles" / "pubmed26n1400.xml", article_set(citation(2)))
+    (tmp_path / "pm" / "baseline").symlink_to(tmp_path / "disk2")
+    (tmp_path / "disk2" / "back").symlink_to(tmp_path / "pm")
+    run("corpus", "add", tmp_path / "pm", "--store", tmp_path / "store")
+    assert sorted(path.stem for path in (tmp_path / "store" / "parts").iterdir()) == ["pubmed26n0001", "pubmed26n1400"]
+
+
 BOMB = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
 BAD = {
     "bomb.xml": BOMB + citation(title="&b;"),

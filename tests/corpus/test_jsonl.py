@@ -25,6 +25,12 @@ def test_defaults(tmp_path: Path) -> None:
     assert row.doc_id.startswith("x")
 
 
+@pytest.mark.parametrize("unknown", [None, "", [], [""]])
+def test_an_unknown_language_is_english(tmp_path: Path, unknown: object) -> None:
+    (row,) = read_jsonl(write_records(tmp_path / "mine.jsonl", {"title": "A", "abstract": "b", "languages": unknown}))
+    assert row.languages == ["eng"]
+
+
 def test_every_key(tmp_path: Path) -> None:
     record: dict[str, object] = {
         "pmid": "0012",

@@ -283,6 +283,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert resident() - early < 20_000_000  # the whole tree would take more than 100 MB
 
 
+@pytest.mark.parametrize("wrapper", ["X", "PubmedArticle"])
+def test_memory_does_not_grow_with_wrappers_around_records(tmp_path: Path, wrapper: str) -> None:
+    path = tmp_path / "wrapped.xml.gz"
+    with gzip.open(path, "wt", compresslevel=1) as file:
+        file.write("<PubmedArticleSet>")
+        for _ in range(60):
+            file.write(f"<{wrapper}>{citation(7)}</{wrapper}>" * 1000)
+        file.write("</PubmedArticleSet>")
+    rows = read_xml(path)
+    assert sum(1 for _ in zip(range(5000), rows, strict=False)) == 5000
+    early = resident()
+    assert sum(1 for _ in rows) == 55_000
+    assert resident() - early < 10_000_000
+
+
 def resident() -> int:
     """The resident memory of this process in bytes."""
     fields = Path("/proc/self/statm").read_text().split()

@@ -249,8 +249,8 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(
         InputError,
-        match=r"2 steps in a row were skipped up to step 2 \(not finite\), after the run had gone back 2 times; "
-        r"start again in another --out with lr below 0\.002",
+        match=r"2 steps in a row were skipped or spikes up to step 2 \(not finite\), after the run had gone back "
+        r"2 times; start again in another --out with lr below 0\.002",
     ):
         pretrain(changed(SMALL, most_skips=2), shards, tmp_path / "run")
 

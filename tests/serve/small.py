@@ -6,14 +6,14 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
 
 from pubmedbert.serve.app import create_app
-from pubmedbert.serve.connection import timed
+from pubmedbert.serve.connection import Untaken, timed
 from pubmedbert.serve.limits import Limits
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading
@@ -48,10 +48,14 @@ class Echo(ServedModel):
 
 
 def small_app(
-    key: str | None = None, origins: Sequence[str] = (), hosts: Collection[str] | None = None, **limits: Any
+    key: str | None = None,
+    origins: Sequence[str] = (),
+    hosts: Collection[str] | None = None,
+    untaken: Callable[[], int] = lambda: 0,
+    **limits: Any,
 ) -> Any:
     bounds, metrics = Limits(**limits), Metrics()
-    return create_app([Echo(bounds, metrics)], bounds, metrics, key=key, origins=origins, hosts=hosts)
+    return create_app([Echo(bounds, metrics)], bounds, metrics, key=key, origins=origins, hosts=hosts, untaken=untaken)
 
 
 @contextmanager
@@ -60,9 +64,10 @@ def running(**limits: Any) -> Iterator[tuple[str, int]]:
     bounds = Limits(**limits)
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    untaken = Untaken()
     config = uvicorn.Config(
-        small_app(**limits),
-        http=timed(bounds.body_seconds, bounds.connections),
+        small_app(untaken=untaken, **limits),
+        http=timed(bounds.body_seconds, bounds.connections, untaken),
         ws="none",
         lifespan="off",
         log_config=None,

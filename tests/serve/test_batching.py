@@ -23,7 +23,7 @@ def run(test: Callable[[], Any]) -> Any:
 def entries(*tokens: int) -> list[Entry]:
     loop = asyncio.get_running_loop()
     return [
-        Entry(tokens=count, characters=4 * count, job={"text": str(count)}, answer=loop.create_future())
+        Entry(tokens=count, characters=4 * count, job={"text": str(count)}, answer=loop.create_future(), until=30.0)
         for count in tokens
     ]
 

@@ -103,7 +103,7 @@ def test_the_service_runs_without_torch(folders: dict[str, Path]) -> None:
         "for folder in sys.argv[1:]:\n"
         "    loaded = load(Loading(model=folder))\n"
         "    job = {'task': loaded.about['tasks'][0], 'text': 'a [MASK]', 'pair': None, 'parameters': {}}\n"
-        "    assert answer_all(loaded.tasks, [job | {'alone': False}])[0][0] == b'\\x00'\n"
+        "    assert answer_all(loaded, [job | {'alone': False, 'seconds': 30}])[0][0] == b'\\x00'\n"
         "import pubmedbert.serve.server, pubmedbert.serve.command\n"
     )
     words = [sys.executable, "-c", code, *(str(folders[name]) for name in ("mask", "tags", "single", "encoder"))]

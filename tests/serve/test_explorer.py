@@ -23,6 +23,7 @@ from pubmedbert.explore.summary import attended, entity_types, matched, tagged
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.explore.wire import LARGEST_ERROR, decode
 from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.serve.deadline import Deadline
 from pubmedbert.serve.explored import Explored
 from pubmedbert.serve.explorer import _served
 from pubmedbert.serve.process import Loading
@@ -152,7 +153,9 @@ def test_neighbours_are_those_of_the_index(service: Service, folders: dict[str, 
 
 def test_sentences_are_read_as_far_as_the_work_goes(folders: dict[str, Path], index: Path) -> None:
     tagger = str(folders["tags"])
-    explored = Explored(folders["mask"], Loading(model=str(folders["mask"]), indexes=(str(index),), tagger=tagger))
+    explored = Explored(
+        folders["mask"], Loading(model=str(folders["mask"]), indexes=(str(index),), tagger=tagger), Deadline()
+    )
     text = open_index(index).sentence(0)
     length = len(ExploredModel(folders["mask"]).tokenizer.encode(text))
     usual: Any = explored.about["found_pieces"]

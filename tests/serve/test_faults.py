@@ -222,6 +222,27 @@ def test_who_does_not_take_an_answer_is_cut_and_who_does_slowly_is_not() -> None
             assert received < len(LARGE)
 
 
+def test_large_answers_wait_for_those_that_nobody_takes() -> None:
+    body = b'{"inputs": "large"}'
+    request = b"POST /fill-mask HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    with running(untaken_bytes=len(LARGE) + 1000) as (host, port):
+        url = f"http://{host}:{port}/fill-mask"
+        with socket.create_connection((host, port), timeout=10) as client:
+            client.sendall(request)
+            assert client.recv(1000).startswith(b"HTTP/1.1 200")
+            refused = httpx.post(url, json={"inputs": "large"})
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert "waits for its clients" in refused.json()["error"]
+            assert httpx.post(url, json={"inputs": "small"}).status_code == 200
+        for _ in range(50):  # until the end of that connection is seen
+            found = httpx.post(url, json={"inputs": "large"})
+            if found.status_code == 200:
+                break
+            time.sleep(0.1)
+        assert found.content == LARGE
+
+
 def test_connections_beyond_the_limit_are_refused() -> None:
     with running(connections=3) as address:
         held = [socket.create_connection(address, timeout=10) for _ in range(3)]

@@ -83,6 +83,15 @@ def test_targets_count_and_several_masks(opened: Callable[..., Page]) -> None:
     expect(page.locator("table")).to_have_count(2)
     expect(page.locator("caption")).to_have_text(["Mask 1", "Mask 2"])
     assert {word for word, _ in shown(page)} <= {"drug", "pain", "fever"}
+    asked = page.get_by_label("Only these words")
+    for written, sentence in (("1,2-dichloroethane", "“1,2” may be part of a word"), ('a "b', "quote is not closed")):
+        asked.fill(written)
+        page.get_by_role("button", name="Compute").click()
+        expect(page.get_by_role("alert")).to_contain_text(sentence)
+    asked.fill('"1,2-dichloroethane", "2,3", 4')
+    with page.expect_request("**/fill-mask") as sent:
+        page.get_by_role("button", name="Compute").click()
+    assert sent.value.post_data_json["parameters"]["targets"] == ["1,2-dichloroethane", "2,3", "4"]
 
 
 def test_the_keyboard_is_enough(opened: Callable[..., Page]) -> None:
@@ -292,9 +301,11 @@ def test_the_key_is_asked_for(browser: Browser, one: Callable[..., Any]) -> None
         page = browser.new_page()
         page.goto(service.url)
         field = page.get_by_label("This service asks for its API key")
-        field.fill("wrong")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("alert")).to_have_text("The service did not take this key.")
+        for wrong in ("wrong", "schlüssel", "abc def"):
+            field.fill(wrong)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_have_text("The service did not take this key.")
+            expect(field).to_have_value("")
         field.fill("abc")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_have_count(0)

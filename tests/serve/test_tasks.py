@@ -17,13 +17,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from transformers import pipeline
 
+from pubmedbert.infer.engine import open_engine
+from pubmedbert.infer.labels.predict import Predictor
 from pubmedbert.model import electra_hf
 from pubmedbert.model.config import SIZES
 from pubmedbert.model.electra import Electra
-from pubmedbert.serve import frames
+from pubmedbert.serve import deadline, frames
+from pubmedbert.serve.deadline import Deadline
 from pubmedbert.serve.process import Loading
 from pubmedbert.serve.tasks import Loaded, activated, answer_all, load
 from tests.infer.minilm import MINILM, TOKENIZER_FILES
+from tests.infer.tuned_folders import HEADS, tuned_folder
 
 NOTES = [
     "Imatinib is given for chronic myeloid leukaemia, and acetylsalicylic acid for pain.",
@@ -33,11 +37,11 @@ NOTES = [
 
 
 def job(task: str, text: str, alone: bool = False, **parameters: object) -> Mapping[str, Any]:
-    return {"task": task, "text": text, "pair": None, "parameters": parameters, "alone": alone}
+    return {"task": task, "text": text, "pair": None, "parameters": parameters, "alone": alone, "seconds": 30}
 
 
 def answers(loaded: Loaded, *jobs: Mapping[str, Any]) -> list[Any]:
-    found = answer_all(loaded.tasks, jobs)
+    found = answer_all(loaded, jobs)
     assert all(status == frames.OK for status, _ in found), found
     return [json.loads(payload) for _, payload in found]
 
@@ -127,7 +131,7 @@ def test_one_bad_text_does_not_spoil_the_others(loaded: dict[str, Loaded]) -> No
         job("fill-mask", "[MASK] b", alone=True, targets=["drug", "acetylsalicylic"]),
         job("fill-mask", "[MASK] b", alone=True, targets=[""]),
     ]
-    found = answer_all(loaded["mask"].tasks, jobs)
+    found = answer_all(loaded["mask"], jobs)
     statuses = [status for status, _ in found]
     refused = frames.REFUSED
     assert statuses == [frames.OK, refused, frames.OK, frames.OK, refused, frames.OK, refused]
@@ -145,7 +149,7 @@ def test_states_that_are_no_numbers_are_a_fault_of_the_model(
     weights = load_file(folder / "model.safetensors")
     weights["bert.embeddings.LayerNorm.bias"][0] = np.nan
     save_file(weights, folder / "model.safetensors")
-    ((status, _),) = answer_all(load(Loading(model=str(folder))).tasks, [job("feature-extraction", "a")])
+    ((status, _),) = answer_all(load(Loading(model=str(folder))), [job("feature-extraction", "a")])
     assert status == frames.FAILED
     assert "no finite numbers" in capsys.readouterr().err
 
@@ -171,6 +175,50 @@ def test_without_a_named_architecture_the_weights_tell(folders: dict[str, Path],
         assert str(load(Loading(model=str(folder))).about["tasks"]).startswith(f"['{task}'")
 
 
+@pytest.mark.parametrize("words", ["pieces", "spaces"])
+def test_first_gives_the_entities_of_predict(tmp_path: Path, words: str) -> None:
+    text = "Anti-IL-2 (sic) and IL-2 and anti-CD20/CD3 antibodies, treats co-trimoxazole."
+    folder = tuned_folder(tmp_path / words, HEADS["tags"], words=words)
+    (found,) = answers(
+        load(Loading(model=str(folder))), job("token-classification", text, aggregation_strategy="first")
+    )
+    wanted: Any = Predictor(folder).predict_texts([text])[0]["entities"]
+    kinds = [(one["entity_group"], one["start"], one["end"], round(one["score"], 5)) for one in found]
+    assert kinds == [(one["entity"], one["start"], one["end"], round(one["score"], 5)) for one in wanted]
+    assert len(wanted) > 2
+
+
+def test_what_nobody_waits_for_is_not_computed(folders: dict[str, Path]) -> None:
+    """Several passes: targets of several pieces, occlusion."""
+    loaded = load(Loading(model=str(folders["mask"])))
+    scored = job("fill-mask", "a [MASK]", targets=["imatinib inhibits"], top_k=1)
+    hidden = job("explore/occlusion", "imatinib inhibits", masks=[], place=1, answer=None, words=True)
+    for one in (scored, hidden):
+        ((status, said),) = answer_all(loaded, [one | {"seconds": -2.0}])
+        assert status == frames.REFUSED
+        assert said.startswith(b"no answer in time;")
+        ((status, _),) = answer_all(loaded, [one])
+        assert status == frames.OK
+
+
+def test_an_engine_with_a_clock_scores_as_one_without(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_engine(folders["mask"])
+    rows, where = [[2, 5, 3], [2, 5, 6, 7, 3], [2, 3], [2, 8, 9, 3]], [[1], [1, 3], [], [0, 2]]
+    calls = []
+    real = engine.logits
+    monkeypatch.setattr(engine, "logits", lambda *given: calls.append(len(given[0])) or real(*given))
+    monkeypatch.setattr(deadline, "CHUNK", 6)
+    found = deadline.PunctualEngine(engine, Deadline()).logits(rows, where)
+    assert calls == [1, 1, 2]
+    np.testing.assert_allclose(found, real(rows, where), atol=1e-5)
+
+
+def broken(task: Any) -> Loaded:
+    return Loaded({"t": task}, {}, Deadline())
+
+
 def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
     class Broken:
         def answer(self, jobs: Any) -> Any:
@@ -178,7 +226,7 @@ def test_a_fault_is_told_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
                 raise ZeroDivisionError
             return [job["text"] for job in jobs]
 
-    found = answer_all({"t": Broken()}, [job("t", "good"), job("t", "bad")])
+    found = answer_all(broken(Broken()), [job("t", "good"), job("t", "bad")])
     assert found[0] == (frames.OK, b'"good"')
     assert found[1][0] == frames.FAILED
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -189,7 +237,7 @@ def test_a_fault_of_many_is_not_told_of_one(capsys: pytest.CaptureFixture[str]) 
         def answer(self, jobs: Any) -> Any:
             raise ValueError(" and ".join(job["text"] for job in jobs))
 
-    assert [status for status, _ in answer_all({"t": Broken()}, [job("t", "mine"), job("t", "theirs")])] == [
+    assert [status for status, _ in answer_all(broken(Broken()), [job("t", "mine"), job("t", "theirs")])] == [
         frames.FAILED,
         frames.FAILED,
     ]

@@ -83,8 +83,13 @@ def test_half_the_second_segments_are_of_another_document_and_look_alike() -> No
     text = real_looking()
     rows = pairs(text, np.arange(len(text.table)), 0, 0)
     random, following = (rows.random_next == kind for kind in (1, 0))
-    assert random.mean() == pytest.approx(0.5, abs=0.02)
-    assert following.mean() == pytest.approx(0.5, abs=0.02)
+    assert random.sum() == pytest.approx(following.sum(), rel=0.05)
+    whole = rows.spans[~(random | following), 0]
+    assert not (
+        np.searchsorted(text.sentences, whole[:, 1]) - np.searchsorted(text.sentences, whole[:, 0], "right")
+    ).any()
+    assert len(whole) < 0.15 * len(rows.samples)
+    assert np.isin(rows.spans[random | following, 1, 0], text.sentences).all(), "both kinds start at sentences"
     titles = [np.isin(rows.spans[kind, 1, 0], text.documents).mean() for kind in (random, following)]
     assert titles[1] == 0
     assert titles[0] < 0.05, "a title at the start does not give another document's text away"
@@ -93,8 +98,10 @@ def test_half_the_second_segments_are_of_another_document_and_look_alike() -> No
 
 
 @pytest.mark.parametrize("longest", [125, 509])
-def test_lengths_and_ends_do_not_tell_the_kinds_apart(longest: int) -> None:
-    assert told_apart(real_looking(longest=longest)) < 0.54
+def test_lengths_and_borders_do_not_tell_the_kinds_apart(longest: int) -> None:
+    lengths, borders = told_apart(real_looking(longest=longest))
+    assert lengths < 0.54
+    assert borders < 0.52
 
 
 def test_a_pack_of_pairs_is_framed_and_typed() -> None:
@@ -127,4 +134,6 @@ def test_the_command_measures_shards(
     shards = write_shards(made_up(200), tmp_path / "tokenizer", tmp_path / "shards", 0.1).folder
     monkeypatch.setattr("sys.argv", ["pairs", "--shards", str(shards)])
     main()
-    assert re.fullmatch(r"(rows of (128|512): lengths tell \d+\.\d%\n){2}", capsys.readouterr().out)
+    assert re.fullmatch(
+        r"(rows of (128|512): lengths tell \d+\.\d%, borders of sentences \d+\.\d%\n){2}", capsys.readouterr().out
+    )

@@ -152,6 +152,18 @@ def test_sentences_of_an_abstract() -> None:
     ]
 
 
+def test_long_texts_are_split_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are texts on which the splitter's time grows with the square of the length."""
+    lengths, real = [], module.sentencex.segment
+    monkeypatch.setattr("sentencex.segment", lambda code, text: lengths.append(len(text)) or real(code, text))
+    for text in ("One sentence is here. " * 6000, "word" * 40_000):
+        assert "".join(sentences("", text)) == text
+    assert len(lengths) == 3 + 4
+    assert max(lengths) == 50_000
+    _, *whole = sentences("", "One sentence is here. " * 100)
+    assert {sentence.strip() for sentence in whole} == {"One sentence is here."}
+
+
 def test_a_panic_of_the_splitter_costs_one_long_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     class PanicException(BaseException):
         pass

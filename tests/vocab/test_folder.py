@@ -67,6 +67,62 @@ def test_a_vocabulary_alone_follows_its_settings(
     assert load(tmp_path).encode("GENE", add_special_tokens=False).tokens == tokens
 
 
+@pytest.mark.parametrize(
+    ("normal", "settings"),
+    [
+        ({}, {"do_lower_case": False}),
+        ({"lowercase": False}, {"do_lower_case": True}),
+        ({}, {"strip_accents": False}),
+        ({"strip_accents": True}, {"strip_accents": None, "do_lower_case": False}),
+        ({}, {"tokenize_chinese_chars": False}),
+        ({"lowercase": False}, {"do_lower_case": True, "tokenizer_class": "PreTrainedTokenizerFast"}),
+    ],
+)
+def test_settings_go_before_what_the_tokenizer_says_as_in_transformers(
+    folder: Path, tmp_path: Path, normal: dict[str, object], settings: dict[str, object]
+) -> None:
+    from transformers import AutoTokenizer
+
+    value = json.loads((folder / "tokenizer.json").read_text())
+    value["normalizer"] |= normal
+    (tmp_path / "tokenizer.json").write_text(json.dumps(value))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"} | settings))
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path), load(tmp_path)
+    for text in [*HOSTILE, "Insulin INSULIN insülin"]:
+        assert theirs(text)["input_ids"] == ours.encode(text).ids
+    save(ours, tmp_path / "saved")
+    assert load(tmp_path / "saved").to_str() == ours.to_str()
+
+
+@pytest.mark.parametrize("lost", ["post_processor", "added_tokens"])
+def test_texts_are_framed_whatever_the_file_says(folder: Path, tmp_path: Path, lost: str) -> None:
+    value = json.loads((folder / "tokenizer.json").read_text())
+    value[lost] = {"post_processor": None, "added_tokens": []}[lost]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(value))
+    ours, whole = load(tmp_path), load(folder)
+    for text in [*HOSTILE, "[MASK] is insulin"]:
+        assert ours.encode(text).ids == whole.encode(text).ids
+        assert ours.encode(text, text).type_ids == whole.encode(text, text).type_ids
+
+
+def test_words_that_were_added_to_a_vocabulary(folder: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(folder / name, tmp_path / name)
+    size = len((folder / "vocab.txt").read_text().splitlines())
+    path = tmp_path / "added_tokens.json"
+    path.write_text(json.dumps({"[MASK]": 4, "Zorglub": size, "blorp7": size + 1}))
+    theirs, ours = AutoTokenizer.from_pretrained(tmp_path), load(tmp_path)
+    assert ours.get_vocab_size() == size + 2
+    for text in ("The Zorglub zorglub xZORGLUBy blorp7s", "Zorglub [MASK]"):
+        assert theirs(text)["input_ids"] == ours.encode(text).ids
+    for wrong in ({"Zorglub": size + 1}, {"Zorglub": size, "blorp7": size}, {"Zorglub": "x"}, {"Zorglub": None}):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match=f"added_tokens.json: the ids must go on from the {size} of vocab.txt"):
+            load(tmp_path)
+
+
 def test_a_tokenizer_made_by_others(tmp_path: Path) -> None:
     path = general_tokenizer()
     tokenizer = load(path)

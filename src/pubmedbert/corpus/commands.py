@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -138,6 +139,26 @@ def report(*, store: Path, json: Annotated[bool, Parameter(negative=())] = False
         show(result, str(store))
 
 
+def _below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and those in it, links to folders followed.
+
+    Raises:
+        InputError: a folder can't be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    seen: set[tuple[int, int]] = set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        stat = Path(place).stat()
+        if (stat.st_dev, stat.st_ino) in seen:  # links that lead in a circle
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        yield from (Path(place, name) for name in names)
+
+
 def _files(sources: tuple[Path, ...]) -> list[Path]:
     """The files that the sources name, each once, folders searched; all are checked before anything is read."""
     from pubmedbert.corpus.source import ENDINGS, stem_of
@@ -147,7 +168,7 @@ def _files(sources: tuple[Path, ...]) -> list[Path]:
     files: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
-            found = sorted(p for p in source.rglob("*") if p.name.lower().endswith(ENDINGS) and p.is_file())
+            found = sorted(path for path in _below(source) if path.name.lower().endswith(ENDINGS) and path.is_file())
             if not found:
                 raise InputError(f"the folder {source} holds no file that ends in {', '.join(ENDINGS)}")
             files.update(dict.fromkeys(found))

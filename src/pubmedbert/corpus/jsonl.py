@@ -74,7 +74,7 @@ def _citation(record: dict[str, Any], stem: str, sequence: int) -> Citation:
         version=_number(record, "version", 0, 10**9) or 1,
         title=title,
         abstract=abstract,
-        languages=[code.lower() for code in _texts(record, "languages", ["eng"])],
+        languages=[code.lower() for code in _texts(record, "languages", []) or ["eng"]],
         publication_types=_texts(record, "publication_types", []),
         journal=_text(record, "journal"),
         year=_number(record, "year", 1, 9999),

@@ -234,11 +234,12 @@ def _first_text(record: Element, *paths: str) -> str:
 
 
 def _forget(element: Element) -> None:
-    """Free an element that was read, and whatever stands before it."""
+    """Free an element that was read, and whatever stands before it and what it is in."""
     element.clear()
-    parent = element.getparent()
-    while parent is not None and element.getprevious() is not None:
-        del parent[0]
+    while (parent := element.getparent()) is not None:
+        while element.getprevious() is not None:
+            del parent[0]
+        element = parent
 
 
 def _check_head(path: Path, stream: IO[bytes]) -> None:

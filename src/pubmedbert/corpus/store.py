@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import duckdb
 
 _BATCH = 2048  # documents read from DuckDB at a time
+_MEMORY = "50%"  # of the machine's, for DuckDB
+_SORTED = 1 / 6  # of that, for the texts of a stretch: sorting and joining take them several times
 _LEFT_BEHIND = re.compile(r"\..*\.(\d+)\.tmp")
 
 # Read from files whatever the folders above are called: the rows of parts with where they stand, and a screen.
@@ -65,13 +68,28 @@ _NEWEST = """
         ORDER BY sequence DESC, version DESC, abstract_bytes DESC, title_bytes DESC, sha256 DESC, position DESC
     )
 """
-_TEXTS = """
-    SELECT newest.doc_id, part.title, part.abstract
+# The documents that the screen kept, without their texts, and where these stand.
+_CHOSEN = """
+    CREATE TEMP TABLE chosen AS
+    SELECT newest.doc_id, filename, position, abstract_bytes + title_bytes AS bytes
     FROM newest
     SEMI JOIN (SELECT doc_id FROM screen_of(?) WHERE kept) AS kept ON kept.doc_id = newest.doc_id
+"""
+# DuckDB sorts long texts in memory only, so they are sorted stretch by stretch: the ids at which stretches of so many
+# bytes begin, and the texts of a stretch.
+_STRETCHES = """
+    SELECT min(doc_id) AS first
+    FROM (SELECT doc_id, sum(bytes) OVER (ORDER BY doc_id ROWS UNBOUNDED PRECEDING) // ? AS number FROM chosen)
+    GROUP BY number
+    ORDER BY first
+"""
+_TEXTS = """
+    SELECT chosen.doc_id, part.title, part.abstract
+    FROM chosen
     JOIN parts AS part
-        ON part.filename = newest.filename AND part.file_row_number = newest.position
-    ORDER BY newest.doc_id
+        ON part.filename = chosen.filename AND part.file_row_number = chosen.position
+    WHERE chosen.doc_id >= $first AND ($next IS NULL OR chosen.doc_id < $next)
+    ORDER BY chosen.doc_id
 """
 
 
@@ -135,9 +153,9 @@ class Store:
                 if part.sha256 == digest:
                     reason = f"the same bytes are already there as {part.path.stem}"
                     return AddResult(part.path.stem, part.citations, part.deletions, True, reason)
-            path = self._parts_folder / f"{stem}.parquet"
-            if path.exists():
-                path = path.with_name(f"{stem}-{digest[:8]}.parquet")
+            names = (stem, f"{stem}-{digest[:8]}", f"{stem}-{digest}")  # the last is its own: these bytes are not there
+            paths = (self._parts_folder / f"{name}.parquet" for name in names)
+            path = next(path for path in paths if not path.exists())
             with atomic_file(path) as temporary:
                 citations, deletions = write_part(temporary, _read(source, advance), stem, digest)
         return AddResult(path.stem, citations, deletions)
@@ -157,17 +175,30 @@ class Store:
         """Stream (doc_id, title, abstract) of the documents that the screen kept, in the order of their `doc_id`.
 
         Raises:
-            InputError: the store was not screened, or parts were added since.
+            InputError: the store was not screened, or parts were added since; or it is changed while this is read.
         """
-        self._require_screen()  # now, not when the first document is asked for
-        return self._stream()
+        return self._stream(self.fingerprint())  # now, not when the first document is asked for
 
-    def _stream(self) -> Iterator[tuple[str, str, str]]:
+    def _stream(self, fingerprint: str) -> Iterator[tuple[str, str, str]]:
         with self.connect() as database:
             choose_newest(database)
-            documents = database.sql(_TEXTS, params=[as_pattern(self.screen_file)])
-            for batch in documents.to_arrow_reader(_BATCH):  # streams; a cursor would hold the whole result
-                yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+            screen = as_pattern(self.screen_file)
+            database.execute(_CHOSEN, [screen])
+            kept, chosen = database.execute(
+                "SELECT (SELECT count(*) FROM screen_of(?) WHERE kept), (SELECT count(*) FROM chosen)", [screen]
+            ).fetchone()
+            if kept != chosen:
+                raise InputError(
+                    f"{self.screen_file} keeps {kept:,} documents, of which {self.folder} holds {chosen:,}: it is of "
+                    "another store or damaged; run pubmedbert corpus screen again"
+                )
+            stretches = database.execute(_STRETCHES, [max(1, int(_memory(database) * _SORTED))]).fetchall()
+            for (first,), (following,) in pairwise([*stretches, (None,)]):
+                documents = database.sql(_TEXTS, params={"first": first, "next": following})
+                for batch in documents.to_arrow_reader(_BATCH):  # streams; a cursor would hold the whole result
+                    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        if self.fingerprint() != fingerprint:
+            raise InputError(f"{self.folder} was changed while it was read: run the command again")
 
     def kept(self) -> int:
         """How many documents the screen kept.
@@ -239,7 +270,7 @@ class Store:
             raise InputError(f"{self.folder} holds no part: add files with pubmedbert corpus add")
         spill = self.folder / f".spill.{os.getpid()}.tmp"
         settings = {
-            "memory_limit": "50%",
+            "memory_limit": _MEMORY,
             "temp_directory": str(spill),
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",
@@ -256,6 +287,9 @@ class Store:
                     [names, [part.sha256 for part in parts]],
                 )
                 yield database
+        except duckdb.OutOfMemoryException as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.folder} needs more memory than half of what this machine has: {reason}") from error
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.folder} cannot be read or the disk is full: {reason}") from error
@@ -308,6 +342,13 @@ class Store:
 def as_pattern(path: Path) -> str:
     """A path as DuckDB wants it, which takes brackets and stars for a pattern."""
     return glob.escape(str(path))
+
+
+def _memory(database: duckdb.DuckDBPyConnection) -> float:
+    """How many bytes a database may use."""
+    (limit,) = database.execute("SELECT current_setting('memory_limit')").fetchone()
+    number, unit = limit.split()
+    return float(number) * 1024.0 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit)
 
 
 def choose_newest(database: duckdb.DuckDBPyConnection, columns: str = "") -> None:

@@ -13,8 +13,8 @@ from pubmedbert.explore.rows import Row
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.infer.masks.packs import log_normaliser
 
-BATCH = 32
-"""Rows computed between two reports of progress."""
+BATCH = 2048
+"""Word pieces computed between two reports of progress; one row may be longer."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,9 @@ def occlude(
     target, name = _target(model, first, answer)
     changes = np.zeros(len(units))
     changed = [unit for unit, version in enumerate(versions) if version != plain]
-    for start in range(0, len(changed), BATCH):
-        batch = changed[start : start + BATCH]
+    rows = max(1, BATCH // len(plain))
+    for start in range(0, len(changed), rows):
+        batch = changed[start : start + rows]
         logs = _logs(model, row, [versions[unit] for unit in batch], place)
         changes[batch] = [one[target] - first[target] for one in logs]
         if advance is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,12 @@ def readable(model: ExploredModel, found: Sequence[Neighbour], pieces: int) -> i
 
 
 def attended(
-    model: ExploredModel, found: Sequence[Neighbour], *, layer: int, heads: Sequence[int] | None = None
+    model: ExploredModel,
+    found: Sequence[Neighbour],
+    *,
+    layer: int,
+    heads: Sequence[int] | None = None,
+    advance: Callable[[int], object] | None = None,
 ) -> list[Span | None]:
     """The word that each word found attends to most, but for itself and words without a letter or digit.
 
@@ -51,6 +56,7 @@ def attended(
         found: the words.
         layer: from 0.
         heads: those whose attentions are added up, from 0; None is all of them.
+        advance: told how many words are done, each time.
 
     Returns:
         One for each word found; None for a word that no other stands beside, or beyond what the model reads.
@@ -70,6 +76,8 @@ def attended(
         sums = (maps if heads is None else maps[sorted(set(heads))]).sum(axis=0)
         for number in numbers:
             chosen[number] = _most(row, sums, found[number])
+        if advance is not None:
+            advance(len(numbers))
     return [chosen[number] for number in range(len(found))]
 
 

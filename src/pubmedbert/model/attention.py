@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
+from functools import cache, lru_cache
+from itertools import accumulate, groupby
 from math import prod
 from typing import Any
 
@@ -207,14 +207,18 @@ def _has_flash(device: torch.device) -> bool:
     return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+@lru_cache(maxsize=4)
+def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """`[B + 1]` where rows begin, and the last one ends: copied once for all layers, as a GPU waits for it."""
+    return torch.tensor([0, *accumulate(sizes)], dtype=torch.int32).to(device)
+
+
 def _flash(
     projected: tuple[Tensor, ...], lengths: Sequence[int], counts: Sequence[int], heads: int, dropped: float
 ) -> Tensor:
     """As `_attend`, by the kernel for rows of different lengths. Not run by our tests, which have no GPU."""
     q, k, v = _parts(projected, heads)
-    starts = [
-        F.pad(torch.tensor(sizes, device=q.device).cumsum(0), (1, 0)).to(torch.int32) for sizes in (counts, lengths)
-    ]  # 2 x [B + 1]
+    starts = [_starts(tuple(sizes), q.device) for sizes in (counts, lengths)]  # 2 x [B + 1]
     kernel = torch.ops.aten._flash_attention_forward  # `varlen_attn`, its public form, has no dropout
     mixed = kernel(q, k, v, *starts, max(counts), max(lengths), dropped, False, False)[0]  # [M, H, D/H]
     return mixed.flatten(1)  # type: ignore[no-any-return]

@@ -19,6 +19,7 @@ _FILES = (
     "vocab.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
     "README.md",
     "int8.json",
 )

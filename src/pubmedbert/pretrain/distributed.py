@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -25,6 +26,9 @@ from pubmedbert.progress import say
 from pubmedbert.shards.samples import deal
 
 _CPU = torch.device("cpu")
+_PATIENCE = timedelta(hours=3)
+"""For how long ranks wait for each other: the first one verifies the shards, evaluates and saves for all. Of a process
+that has died they hear sooner."""
 EVEN = 0.95
 """Share of the ranks' time in use from which a step counts as evenly dealt out."""
 
@@ -174,7 +178,8 @@ def _meet(backend: str, rank: int, count: int) -> None:
     """Find the other ranks of this attempt."""
     store, *_ = next(rendezvous("env://"))
     name = agree(store, rank, count)
-    dist.init_process_group(backend, store=PrefixStore(name, store), rank=rank, world_size=count)
+    own = PrefixStore(name, store)
+    dist.init_process_group(backend, timeout=_PATIENCE, store=own, rank=rank, world_size=count)
 
 
 def _whole(name: str, default: int | None = None) -> int:

@@ -20,6 +20,7 @@ from pubmedbert.pretrain.checkpoint import Progress
 from pubmedbert.pretrain.claim import claim, cut_metrics, give_up
 from pubmedbert.pretrain.distributed import EVEN, ranks
 from pubmedbert.pretrain.feed import FROZEN_SEED
+from pubmedbert.pretrain.guard import Verdict
 from pubmedbert.pretrain.recipe import Recipe
 from pubmedbert.pretrain.report import write_report
 from pubmedbert.pretrain.run import Run, setup
@@ -35,7 +36,7 @@ Write = Callable[[Mapping[str, object]], None]
 
 
 class TooManySkipsError(Exception):
-    """So many steps were skipped in a row that the run had better go back; says why the last one was."""
+    """So many steps were bad in a row that the run had better go back; says why the last one was."""
 
 
 @dataclass(frozen=True)
@@ -214,23 +215,23 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
     right = {name: value / count for (name, count), value in zip(counts, numbers[1::2], strict=True) if count}
     norm = float(torch.nn.utils.clip_grad_norm_(part.model.parameters(), run.recipe.clip))
     loss = means.get(part.objective.main)
-    reason = run.guard.judge(loss, norm)
-    if not reason:
+    verdict = run.guard.judge(loss, norm)
+    if not verdict.skip:
         part.optimizer.step(now.lr)
         if part.average:
             part.average.update(run.at.updates + 1)
     spent = time.perf_counter() - work.started
-    _move_on(run, now, work.tokens, spent, skipped=bool(reason))
-    write(_line(run, now, means, right, norm, reason))
+    _move_on(run, now, work.tokens, spent, skipped=verdict.skip)
+    write(_line(run, now, means, right, norm, verdict))
     speed = sum(part.objective.flops(part.model, pack) for _, pack in work.packs) / spent
     rate = f"{work.tokens / spent:,.0f} tokens/s"
     mfu = f", {speed / 1e12:.1f} TFLOP/s" if math.isnan(run.peak) else f", MFU {speed / run.peak:.0%}"
     shown = "nothing to predict" if loss is None else f"loss {loss:.3f} (unigram {run.heldout().unigram_loss:.3f})"
     advance(spent if run.recipe.minutes else 1, f"{shown}, {rate}{mfu}")
-    if reason:
-        run.ranks.say(f"step {run.at.step:,} is skipped: {reason}")
+    if verdict.reason:
+        run.ranks.say(f"step {run.at.step:,} is {'skipped' if verdict.skip else 'taken, clipped'}: {verdict.reason}")
     if run.guard.exhausted:
-        raise TooManySkipsError(reason)
+        raise TooManySkipsError(verdict.reason)
 
 
 def _backward(run: Run, work: Work) -> dict[str, Sums]:
@@ -290,7 +291,7 @@ def _move_on(run: Run, now: Moment, tokens: int, spent: float, *, skipped: bool)
 
 
 def _line(
-    run: Run, now: Moment, means: Mapping[str, float], right: Mapping[str, float], norm: float, reason: str
+    run: Run, now: Moment, means: Mapping[str, float], right: Mapping[str, float], norm: float, verdict: Verdict
 ) -> dict[str, object]:
     """A step's line of metrics. Numbers that are not finite are no JSON, and stay out."""
     main = run.trainee.objective.main
@@ -302,7 +303,8 @@ def _line(
     if run.recipe.phases or run.recipe.rows_start or run.recipe.mask_share_end:
         values |= {"length": now.length, "rows": now.rows, "mask_share": now.mask_share}
     line: dict[str, object] = {name: value for name, value in values.items() if math.isfinite(value)}
-    return {**_place(run.at), **line, **({"skipped": reason} if reason else {})}
+    bad = {"skipped" if verdict.skip else "spike": verdict.reason} if verdict.reason else {}
+    return {**_place(run.at), **line, **bad}
 
 
 def _place(at: Progress) -> dict[str, object]:
@@ -312,7 +314,9 @@ def _place(at: Progress) -> dict[str, object]:
 def _roll_back(run: Run, reason: str) -> None:
     """Go back to the newest checkpoint, and on with rows that were not read yet."""
     before, recipe = run.at, run.recipe
-    what = f"{run.folder}: {recipe.most_skips} steps in a row were skipped up to step {before.step:,} ({reason})"
+    what = (
+        f"{run.folder}: {recipe.most_skips} steps in a row were skipped or spikes up to step {before.step:,} ({reason})"
+    )
     if before.rollbacks >= recipe.most_rollbacks:
         advice = f"start again in another --out with lr below {recipe.lr:g}"
         raise InputError(f"{what}, after the run had gone back {before.rollbacks} times; {advice}")

@@ -123,9 +123,11 @@ class Recipe(Settings):
     average: float = 0.0
     """If not 0, evaluations and exports are of an exponential average of the weights with this decay a step."""
     spike: float = 10.0
-    """A step whose gradient norm or loss is more than this many times the recent median is skipped; 0: none is."""
+    """A gradient norm or loss of more than this many times the recent median is a spike: the first in a row is skipped,
+    the others are taken with clipped gradients; 0: none is."""
     most_skips: int = 8
-    """Steps skipped in a row before the run goes back to its last checkpoint and on with the rows that follow."""
+    """Steps skipped or spikes in a row before the run goes back to its last checkpoint and on with the rows that
+    follow."""
     most_rollbacks: int = 2
     """How often a run goes back before it stops."""
     seed: int = 0

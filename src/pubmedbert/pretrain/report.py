@@ -166,7 +166,7 @@ def _finals(records: Sequence[Record]) -> str:
             continue
         end, last = record.steps[-1], record.evaluations[-1]
         smooth = curves.running_mean([s["loss"] for s in record.steps])[-1]
-        best = min(e["eval_loss"] for e in record.evaluations)
+        best = min(e["eval_loss"] for e in record.evaluations if e.get("masks") == last.get("masks"))
         figures = (f"{last['eval_loss']:.4f}", f"{best:.4f}", f"{last['unigram_loss']:.4f}")
         rows.append(
             [

@@ -2,7 +2,7 @@
 
 With one exception: what a word is. There a piece continues the word before it if it is written with another number of
 characters than it has in the text, which is so of ## pieces, but also of a whole word with an accent as a character of
-its own. Here words are those that the pre-tokeniser has cut into pieces.
+its own. Here words are those of the corpus that the model was tuned on: see `pubmedbert.infer.labels.words`.
 """
 
 from __future__ import annotations

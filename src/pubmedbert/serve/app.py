@@ -21,7 +21,7 @@ from pubmedbert.serve import schemas
 from pubmedbert.serve.explorer import add_explorer
 from pubmedbert.serve.limits import Limits, RefusalError
 from pubmedbert.serve.metrics import Metrics
-from pubmedbert.serve.middleware import Bounded, Guarded, Observed
+from pubmedbert.serve.middleware import Bounded, Guarded, Observed, Uncrowded
 from pubmedbert.serve.served import ServedModel
 from pubmedbert.serve.waiting import LeftError, unread, while_awaited
 from pubmedbert.serve.weighing import Text
@@ -47,6 +47,7 @@ def create_app(
     origins: Collection[str] = (),
     hosts: Collection[str] | None = None,
     tagger: str | None = None,
+    untaken: Callable[[], int] = lambda: 0,
 ) -> FastAPI:
     """The application.
 
@@ -58,6 +59,7 @@ def create_app(
         origins: web origins whose pages may call the service; none but its own unless named.
         hosts: names by which the service may be called; None for any.
         tagger: the name of the model that labels what the explorer finds; None where there is none.
+        untaken: how many bytes of answers clients have yet to take.
     """
     app = FastAPI(
         title="pubmedbert",
@@ -76,6 +78,7 @@ def create_app(
     app.add_exception_handler(HTTPException, partial(_unknown, models))
     app.add_exception_handler(LeftError, unread)
     # The last one added is the outermost.
+    app.add_middleware(Uncrowded, limits=limits, untaken=untaken)
     app.add_middleware(Bounded, limits=limits)
     app.add_middleware(Guarded, key=key, origins=origins, hosts=hosts)
     app.add_middleware(Observed, metrics=metrics)

@@ -26,6 +26,8 @@ class Entry:
     job: dict[str, object]
     """What the model's process is told."""
     answer: asyncio.Future[bytes]
+    until: float
+    """When its request is no longer waited for, by the clock of the event loop."""
     tries: int = field(init=False, default=0)
     """Processes that were given it."""
     rank: tuple[float, int] = field(init=False, default=(0.0, 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -22,16 +23,28 @@ _FULL = (
 ) % (len(_SENTENCE), _SENTENCE)
 
 
-def timed(seconds: float, connections: int) -> type[H11Protocol]:
-    """The protocol that looks at its connections every `seconds`, and has so many of them at most."""
+class Untaken:
+    """How many bytes of answers wait for clients to take them, of all connections."""
+
+    def __init__(self) -> None:
+        self.transports: set[asyncio.Transport] = set()
+
+    def __call__(self) -> int:
+        """Bytes; what the system has been given is not counted."""
+        return sum(transport.get_write_buffer_size() for transport in self.transports)
+
+
+def timed(seconds: float, connections: int, untaken: Untaken) -> type[H11Protocol]:
+    """The protocol that looks at its connections every `seconds`, has so many of them at most, and tells `untaken`."""
 
     class Timed(H11Protocol):
         _owed: tuple[str, object] | None = None
-        _untaken = 0
+        _left = 0
         _timer: asyncio.TimerHandle
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            untaken.transports.add(transport)
             self._look()
             if len(self.connections) > connections:
                 transport.write(_FULL)
@@ -39,14 +52,15 @@ def timed(seconds: float, connections: int) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
+            untaken.transports.discard(self.transport)
             self._timer.cancel()
 
         def _look(self) -> None:
-            owes, untaken = self._owes(), self.transport.get_write_buffer_size()
-            if owes is not None and owes == self._owed and self._untaken - untaken < _SLOWEST * seconds:
+            owes, left = self._owes(), self.transport.get_write_buffer_size() + _on_the_way(self.transport)
+            if owes is not None and owes == self._owed and self._left - left < _SLOWEST * seconds:
                 self.transport.abort()
                 return
-            self._owed, self._untaken = owes, untaken
+            self._owed, self._left = owes, left
             self._timer = self.loop.call_later(seconds, self._look)
 
         def _owes(self) -> tuple[str, object] | None:
@@ -58,3 +72,18 @@ def timed(seconds: float, connections: int) -> type[H11Protocol]:
             return None
 
     return Timed
+
+
+def _on_the_way(transport: asyncio.Transport) -> int:
+    """Bytes that the system has been given and the client's has not taken.
+
+    Without them a client seems to take megabytes at once, and nothing between.
+    """
+    try:
+        import termios
+        from fcntl import ioctl
+
+        found = ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    except (ImportError, OSError):  # a system without, or a connection that has ended
+        return 0
+    return int.from_bytes(found, sys.byteorder)

@@ -21,6 +21,7 @@ from pubmedbert.explore.rollout import rollout
 from pubmedbert.explore.summary import attended, entity_types, matched, open_tagger, readable, tagged
 from pubmedbert.explore.view import ExploredModel, View
 from pubmedbert.explore.wire import encode
+from pubmedbert.serve.deadline import Deadline
 from pubmedbert.serve.process import Loading
 from pubmedbert.serve.weighing import NEIGHBOURS, OCCLUSION, ROLLOUT, VIEW
 
@@ -48,13 +49,15 @@ class Explored:
     Args:
         folder: of the model.
         loading: how it is loaded.
+        deadline: of what is computed.
 
     Raises:
         InputError: an index is damaged, or two are of this model; the tagger tags no words.
         ModelError: the model, or the tagger, cannot be read.
     """
 
-    def __init__(self, folder: Path, loading: Loading) -> None:
+    def __init__(self, folder: Path, loading: Loading, deadline: Deadline) -> None:
+        self._deadline = deadline
         self._threads = loading.threads
         self._model = ExploredModel(folder, threads=loading.threads, numbers=loading.map_numbers)
         self._index = _own_index(loading.indexes, self._model.fingerprint)
@@ -119,7 +122,14 @@ class Explored:
     def _occlusion(self, job: Job) -> dict[str, object]:
         asked = job["parameters"]
         row, _ = self._model.read(job["text"], job["pair"], asked["masks"])
-        found = occlude(self._model, row, place=asked["place"], answer=asked["answer"], words=asked["words"])
+        found = occlude(
+            self._model,
+            row,
+            place=asked["place"],
+            answer=asked["answer"],
+            words=asked["words"],
+            advance=self._deadline.check,
+        )
         return {
             "answer": found.answer,
             "before": found.before,
@@ -134,7 +144,7 @@ class Explored:
         found = neighbours(self._index, self._model, view, asked["place"], count=asked["count"], threads=self._threads)
         layer = self._index.layer - 1 if asked["layer"] is None else asked["layer"]
         read = found[: readable(self._model, found, (asked["work"] - len(view.row.tokens)) // self._passes)]
-        spans = attended(self._model, read, layer=layer, heads=asked["heads"])
+        spans = attended(self._model, read, layer=layer, heads=asked["heads"], advance=self._deadline.check)
         summary = None
         if self._tagger is not None:
             entities = tagged(read, self._tagger)

@@ -37,6 +37,8 @@ class Limits:
     """Numbers in the attention maps of a text, which is cut to that: to 482 word pieces by BERT-base, 295 by -large."""
     neighbours: int = 200
     """Occurrences of a word that the explorer finds."""
+    untaken_bytes: int = 1 << 28
+    """Bytes of all answers that clients have yet to take, a large one included that is to be among them."""
     seconds: float = 30.0
     """From the last byte of a request to its answer."""
     body_seconds: float = 10.0

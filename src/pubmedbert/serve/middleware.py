@@ -9,7 +9,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,6 +33,7 @@ _LEFT = 499  # what logs and metrics say of a client that did not wait, by the c
 _ASKED_OFTEN = ("/health", "/metrics")  # by machines, every few seconds
 _PAGES = ("/", "/explore", "/explore/", "/exbert", "/exbert/")
 _OPEN = ("/health", "/docs", "/openapi.json", "/page/")
+_LARGE = 1 << 20  # bytes of an answer that is looked at before it is sent
 
 
 class Observed:
@@ -194,6 +195,28 @@ class Bounded:
     def _too_large(self) -> RefusalError:
         sentence = f"a request may have {self._limits.body_bytes:,} bytes; send fewer texts at once"
         return RefusalError(413, sentence, reason="body")
+
+
+class Uncrowded:
+    """Refuses large answers while clients have yet to take too much of others, so that memory is bounded."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, untaken: Callable[[], int]) -> None:
+        self._app = app
+        self._limits = limits
+        self._untaken = untaken
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def checked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                size = int(Headers(raw=message["headers"]).get("content-length", "0"))
+                if size > _LARGE and self._untaken() + size > self._limits.untaken_bytes:
+                    sentence = "too much of other answers waits for its clients to take it; try again later"
+                    raise RefusalError(503, sentence, reason="untaken", retry_after=1)
+            await send(message)
+
+        await self._app(scope, receive, checked)
 
 
 async def refuse(refusal: RefusalError, send: Send) -> None:

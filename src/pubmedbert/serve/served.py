@@ -99,8 +99,9 @@ class ServedModel:
         try:
             if not self._queue.has_room(len(texts), sum(text.characters for text in texts)):
                 raise QueueFullError
-            async with asyncio.timeout(self._limits.seconds):
-                entries = await self._entries(task, texts, parameters)
+            until = asyncio.get_running_loop().time() + self._limits.seconds
+            async with asyncio.timeout_at(until):
+                entries = await self._entries(task, texts, parameters, until)
                 self._queue.put(entries)
                 return [await entry.answer for entry in entries]
         except QueueFullError as error:
@@ -129,7 +130,7 @@ class ServedModel:
         """
         return await self._weigher.row(text)
 
-    async def _entries(self, task: str, texts: Sequence[Text], parameters: dict[str, Any]) -> list[Entry]:
+    async def _entries(self, task: str, texts: Sequence[Text], parameters: dict[str, Any], until: float) -> list[Entry]:
         """The texts as they wait, weighed and checked.
 
         Raises:
@@ -146,7 +147,8 @@ class ServedModel:
                 "parameters": parameters,
                 "alone": alone,
             }
-            entries.append(Entry(tokens=tokens, characters=text.characters, job=job, answer=loop.create_future()))
+            answer = loop.create_future()
+            entries.append(Entry(tokens=tokens, characters=text.characters, job=job, answer=answer, until=until))
         return entries
 
     async def _run(self) -> None:
@@ -215,7 +217,8 @@ class ServedModel:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.stuck_seconds):
-                await self._process.send([entry.job for entry in batch])
+                now = asyncio.get_running_loop().time()
+                await self._process.send([entry.job | {"seconds": entry.until - now} for entry in batch])
                 for entry in batch:
                     entry.tries += 1
                 answers = await self._process.answers(len(batch))

@@ -18,7 +18,7 @@ import uvicorn
 
 from pubmedbert.errors import InputError
 from pubmedbert.serve.app import create_app
-from pubmedbert.serve.connection import timed
+from pubmedbert.serve.connection import Untaken, timed
 from pubmedbert.serve.limits import Limits
 from pubmedbert.serve.metrics import Metrics
 from pubmedbert.serve.process import Loading
@@ -70,16 +70,18 @@ async def run(settings: Settings, listening: socket.socket) -> None:
                 "other machines can reach this service and it asks for no key; set PUBMEDBERT_API_KEY or --api-key-file"
             )
         hosts = _own_names(settings) if settings.key is None and local else None
+        untaken = Untaken()
         app = create_app(
             *(models, settings.limits, metrics),
             key=settings.key,
             origins=settings.origins,
             hosts=hosts,
             tagger=settings.tagger,
+            untaken=untaken,
         )
         config = uvicorn.Config(
             app,
-            http=timed(settings.limits.body_seconds, settings.limits.connections),
+            http=timed(settings.limits.body_seconds, settings.limits.connections, untaken),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -27,13 +27,14 @@ from pubmedbert.model.config import config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.serve import frames
 from pubmedbert.serve.aggregate import Write, aggregate
+from pubmedbert.serve.deadline import Deadline, PunctualEngine
 from pubmedbert.serve.explored import Explored
 from pubmedbert.serve.process import Loading
 from pubmedbert.vocab import folder as vocabulary
 
 Job = Mapping[str, Any]
-"""`task`, `text`, `pair` (a second text or None), `parameters`, and `alone` where it is to share no call with others:
-it cannot be answered, or asks for words of its own."""
+"""`task`, `text`, `pair` (a second text or None), `parameters`, `alone` where it is to share no call with others (it
+cannot be answered, or asks for words of its own), and `seconds` for which it is waited for."""
 
 
 class Task(Protocol):
@@ -57,6 +58,8 @@ class Loaded:
     """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may),
     `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows,
     for models that give vectors `width`, and in `explore` what `explored.Explored.about` has."""
+    deadline: Deadline
+    """Of what is computed."""
 
 
 class FillMaskTask:
@@ -147,6 +150,10 @@ class FeatureTask:
         return [*row[: most - 1], row[-1]]
 
 
+_GRACE = 1.0
+"""Seconds after which an answer is late here: the service, whose clock counts, has said so by then."""
+
+
 def activated(logits: NDArray[np.float64], function: str) -> NDArray[np.float64]:
     """Scores from logits by "softmax", "sigmoid" or "none", over the last axis."""
     if function == "none":
@@ -182,14 +189,15 @@ def load(loading: Loading) -> Loaded:
     """
     folder = locate(loading.model)
     mark = fingerprint(folder)
-    loaded = _load(folder, loading)
-    explored = Explored(folder, loading)
+    deadline = Deadline()
+    loaded = _load(folder, loading, deadline)
+    explored = Explored(folder, loading, deadline)
     check_unchanged(folder, mark)
     about = {**loaded.about, "fingerprint": mark, "explore": explored.about}
-    return Loaded({**loaded.tasks, **explored.tasks}, about)
+    return Loaded({**loaded.tasks, **explored.tasks}, about, deadline)
 
 
-def _load(folder: Path, loading: Loading) -> Loaded:
+def _load(folder: Path, loading: Loading, deadline: Deadline) -> Loaded:
     """A model with its tasks, the first of which is its own."""
     values = read_json(folder / "config.json")
     options: dict[str, Any] = {
@@ -200,11 +208,11 @@ def _load(folder: Path, loading: Loading) -> Loaded:
     named = str(values.get("architectures") or "")
     about: dict[str, object] = {"folder": str(folder.resolve())}
     if "Classification" in named:
-        return _tuned(folder, options, about)
+        return _tuned(folder, options, about, deadline)
     tasks: dict[str, Task] = {}
     encoder: Encoder
     if _fills_masks(folder, named):
-        encoder = engine = open_engine(folder, **options)
+        encoder = engine = PunctualEngine(open_engine(folder, **options), deadline)
         tasks["fill-mask"] = FillMaskTask(FillMask(folder, engine=engine))
     else:
         encoder = open_encoder(folder, **options)
@@ -213,7 +221,7 @@ def _load(folder: Path, loading: Loading) -> Loaded:
     encoder.hidden([tokenizer.encode("Warm.")])
     about |= {"engine": encoder.name, "max_tokens": encoder.max_positions, "width": encoder.width}
     about |= {"pairs": False, "labels": []}
-    return Loaded(tasks, about | {"tasks": [*tasks]})
+    return Loaded(tasks, about | {"tasks": [*tasks]}, deadline)
 
 
 def _fills_masks(folder: Path, named: str) -> bool:
@@ -223,7 +231,7 @@ def _fills_masks(folder: Path, named: str) -> bool:
     return read_checkpoint(folder, "encoder").has_vocabulary
 
 
-def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object]) -> Loaded:
+def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object], deadline: Deadline) -> Loaded:
     predictor = Predictor(folder, backend=options["backend"], threads=options["threads"])  # fp32, whatever is asked
     head = predictor.head
     tasks: dict[str, Task] = (
@@ -233,10 +241,10 @@ def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object]) -> L
     )
     predictor.predict_texts([("Warm.", "Warm." if predictor.pairs else None)])
     about |= {"engine": predictor.engine, "max_tokens": None, "pairs": predictor.pairs, "labels": list(head.labels)}
-    return Loaded(tasks, about | {"tasks": [*tasks]})
+    return Loaded(tasks, about | {"tasks": [*tasks]}, deadline)
 
 
-def answer_all(tasks: Mapping[str, Task], jobs: Sequence[Job]) -> list[frames.Frame]:
+def answer_all(loaded: Loaded, jobs: Sequence[Job]) -> list[frames.Frame]:
     """The answers to jobs, in order; what fails with others is tried alone, so that only the cause is refused."""
     answers: dict[int, frames.Frame] = {}
     groups: dict[Hashable, list[int]] = {}
@@ -244,7 +252,8 @@ def answer_all(tasks: Mapping[str, Task], jobs: Sequence[Job]) -> list[frames.Fr
         key = number if job["alone"] else job["task"]
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
-        task, given = tasks[jobs[numbers[0]]["task"]], [jobs[number] for number in numbers]
+        task, given = loaded.tasks[jobs[numbers[0]]["task"]], [jobs[number] for number in numbers]
+        loaded.deadline.set(max(job["seconds"] for job in given) + _GRACE)
         found = _together(task, given) or [_alone(task, job) for job in given]
         answers |= zip(numbers, found, strict=True)
     return [answers[number] for number in range(len(jobs))]

@@ -64,6 +64,8 @@ class Weigher:
         self._about = about
         self._limits = limits
         self._pieces = vocabulary.load(Path(about["folder"]))
+        if about["max_tokens"] is None:  # fine-tuned: special tokens that a text spells are text
+            self._pieces.encode_special_tokens = True
         self._mask = self._pieces.token_to_id(MASK)
 
     async def weights(self, task: str, texts: Sequence[Text], parameters: Mapping[str, Any]) -> list[Weight]:
@@ -75,17 +77,17 @@ class Weigher:
         if task in EXPLORING:
             shown = [await self.row(text) for text in texts]
             return [Weight(self._exploring(task, row, parameters), alone=True) for row in shown]
-        targets = parameters.get("targets") or []
-        words = [targets] if isinstance(targets, str) else targets
+        named = parameters.get("targets") or []
+        words = [named] if isinstance(named, str) else named
         given = [*(part for text in texts for part in text.parts), *words]
         encoded = await _aside(sum(map(len, given)), lambda: self._encode(given))
-        rows = _target_rows(encoded[len(given) - len(words) :])
+        targets = [len(ids) - 2 for ids in encoded[len(given) - len(words) :]]  # without [CLS] and [SEP]
         encodings = iter(encoded)
         weights = []
         for place, text in enumerate(texts):
             ids = [piece for _ in text.parts for piece in next(encodings)]
             where = "the text" if len(texts) == 1 else f"inputs[{place}]"
-            weights.append(self._weigh(task, ids, parameters, rows, where))
+            weights.append(self._weigh(task, ids, parameters, targets, where))
         self._check_numbers(task, weights, parameters)
         return weights
 
@@ -130,7 +132,7 @@ class Weigher:
         return [encoding.ids for encoding in self._pieces.encode_batch_fast(list(texts))]
 
     def _weigh(
-        self, task: str, ids: Sequence[int], parameters: Mapping[str, Any], target_rows: int, where: str
+        self, task: str, ids: Sequence[int], parameters: Mapping[str, Any], targets: Sequence[int], where: str
     ) -> Weight:
         most = self._about["max_tokens"]
         if most is None:
@@ -145,7 +147,8 @@ class Weigher:
         if masks > self._limits.masks:
             sentence = f"{where} has {masks} times {MASK}; this service fills at most {self._limits.masks}"
             raise RefusalError(400, sentence)
-        work = min(len(ids), most) * max(1, masks * target_rows)
+        length = min(len(ids), most)
+        work = max(length, masks * target_work(length, targets))
         if work > self._limits.work:
             sentence = (
                 f"to score these targets in {where} is {work:,} word pieces of work, and this service does at most "
@@ -172,7 +175,13 @@ async def _aside(characters: int, read: Callable[[], T], many: int = _MANY_CHARA
     return await asyncio.to_thread(read) if characters > many else read()
 
 
-def _target_rows(encoded: Sequence[Sequence[int]]) -> int:
-    """Rows for each mask that targets of several pieces cost: each of their pieces is scored by itself."""
-    counts = [len(ids) - 2 for ids in encoded]  # without [CLS] and [SEP]
-    return sum(count for count in counts if count > 1)
+def target_work(length: int, targets: Sequence[int]) -> int:
+    """Word pieces to compute for a mask: each piece of a target is scored in a row that has the target in its place.
+
+    Args:
+        length: of the row with one [MASK] there.
+        targets: the pieces of each target. Those of one piece share that row; where there are no others, they are
+            scored in the text's own pass.
+    """
+    several = sum(pieces * (length + pieces - 1) for pieces in targets if pieces > 1)
+    return several + length * any(pieces <= 1 for pieces in targets) if several else 0

@@ -43,7 +43,7 @@ def serve(loading: Loading, jobs: IO[bytes], answers: IO[bytes]) -> None:
     _say(answers, frames.packed(frames.OK, json.dumps(loaded.about).encode()))
     while (frame := frames.read(jobs)) is not None:
         batch = frames.jobs_from_json(frame[1])
-        _say(answers, b"".join(frames.packed(*answer) for answer in answer_all(loaded.tasks, batch)))
+        _say(answers, b"".join(frames.packed(*answer) for answer in answer_all(loaded, batch)))
 
 
 def _say(stream: IO[bytes], frame: bytes) -> None:

@@ -1,13 +1,15 @@
 """Rows of two segments, for next-sentence prediction or for its input alone, as pure functions of (seed, epoch, index).
 
-A segment of the table is split in two at one of its sentences. The second part then follows the first, or text of
-another document takes its place. Both kinds of second parts are of about the same length, start and end at sentences,
-none is a title, and one that ends its document is replaced by the end of another: only the content tells them apart.
+A segment of the table is split in two at one of its sentences; one within a sentence stays whole, without a label. The
+second part then follows the first, or text of another document takes its place. Both kinds of second parts are of about
+the same length, start and end at sentences, none is a title, and one that ends its document is replaced by the end of
+another: only the content tells them apart.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +21,6 @@ from pubmedbert.shards.samples import (
     Bools,
     Ints,
     Rows,
-    between_words,
-    check_pieces,
     cut,
     uniform,
 )
@@ -58,35 +58,31 @@ def pairs(text: Text, samples: Ints, seed: int, epoch: int, random_share: float 
         random_share: how often the second part is another document's; 0 for two segments without a task.
 
     Returns:
-        The rows; a row has one segment where no second part can be had, as of a segment of a single word.
+        The rows; a row has one segment where no sentence starts inside its own.
     """
     first, end = text.table[samples].T
     middle = _middle(text, samples, seed, epoch)
     second = np.stack([middle, end], axis=1)  # [B, 2]
-    random = uniform(seed, epoch, RANDOM_NEXT, samples) < random_share
-    others, there_are = _other_documents(text, samples, seed, epoch)
-    random &= there_are & (middle - first < text.longest)
-    if random.any():
-        room = text.longest - (middle - first)[random]
-        second[random] = _replacement(text, second[random], others[random], room, seed, epoch)
+    random = (uniform(seed, epoch, RANDOM_NEXT, samples) < random_share) & (middle < end)
+    chosen = np.flatnonzero(random)
+    others, there_are = _other_documents(text, samples[chosen], seed, epoch)
+    random[chosen] = there_are
+    chosen, others = chosen[there_are], others[there_are]
+    if len(chosen):
+        room = text.longest - (middle - first)[chosen]
+        second[chosen] = _replacement(text, second[chosen], others, room, seed, epoch)
     spans = np.stack([np.stack([first, middle], axis=1), second], axis=1)  # [B, 2, 2]
     label = np.where(second[:, 1] > second[:, 0], random.astype(np.int64), -1)
     return Rows(samples, spans, label)
 
 
 def _middle(text: Text, samples: Ints, seed: int, epoch: int) -> Ints:
-    """`[B]` where segments are split: at a sentence inside, else between words, else at the end."""
+    """`[B]` where segments are split: at one of the sentences that start inside, at the end where none does."""
     first, end = text.table[samples].T
-    low = np.searchsorted(text.sentences, first, side="right")
-    inside = np.searchsorted(text.sentences, end, side="left") - low  # [B] sentences that start inside
+    low = _search(text.sentences, first, side="right")
+    inside = _search(text.sentences, end) - low  # [B] sentences that start inside
     draw = uniform(seed, epoch, SPLIT, samples)
-    at_sentence = text.sentences[low + (draw * inside).astype(np.int64)]
-    half = first + (end - first + 1) // 2
-    between = between_words(first, half, end, text.tokens, text.continuation)
-    pieces = text.tokens[np.minimum(between, end - 1)]
-    check_pieces(pieces, len(text.continuation))
-    whole = np.where(text.continuation[pieces], end, between)  # a word is not cut
-    return np.where(inside > 0, at_sentence, whole)
+    return np.where(inside > 0, text.sentences[low + (draw * inside).astype(np.int64)], end)
 
 
 def _replacement(text: Text, own: Ints, others: Ints, room: Ints, seed: int, epoch: int) -> Ints:
@@ -102,11 +98,11 @@ def _replacement(text: Text, own: Ints, others: Ints, room: Ints, seed: int, epo
     """
     own, room = own[:, None].repeat(CANDIDATES, 1).reshape(-1, 2), room.repeat(CANDIDATES)
     size, others = own[:, 1] - own[:, 0], others.ravel()
-    document = np.searchsorted(text.documents, text.table[others, 0], side="right")
+    document = _search(text.documents, text.table[others, 0], side="right")
     begin, end = text.documents[document - 1], text.documents[document]
-    behind_title = text.sentences[np.searchsorted(text.sentences, begin, side="right")]
+    behind_title = text.sentences[_search(text.sentences, begin, side="right")]
     least = np.where(behind_title < end, behind_title, begin)
-    ends = text.documents[np.searchsorted(text.documents, own[:, 1])] == own[:, 1]
+    ends = text.documents[_search(text.documents, own[:, 1])] == own[:, 1]
     start = np.where(ends, _tail(text, end, size, room), _inside(text, others, end, room, seed, epoch))
     start = np.maximum(start, least)
     limit = np.minimum(end, start + room)
@@ -118,27 +114,35 @@ def _replacement(text: Text, own: Ints, others: Ints, room: Ints, seed: int, epo
 
 def _tail(text: Text, end: Ints, size: Ints, room: Ints) -> Ints:
     """`[B]` the sentences from which the ends of documents are nearest to a size, and have room."""
-    number = np.searchsorted(text.sentences, end - size)
+    number = _search(text.sentences, end - size)
     late, early = text.sentences[number], text.sentences[np.maximum(number - 1, 0)]
     nearer = (end - early <= room) & (end - size - early < late - (end - size))
     return np.where(nearer | (late == end), early, late)
 
 
 def _inside(text: Text, others: Ints, end: Ints, room: Ints, seed: int, epoch: int) -> Ints:
-    """`[B]` where segments are split, or before, so that what follows in their documents fills the room."""
+    """`[B]` where segments are split, or a sentence before, so that what follows in their documents fills the room."""
     first, last = text.table[others].T
     middle = _middle(text, others, seed, epoch)
-    enough = text.sentences[np.maximum(np.searchsorted(text.sentences, end - room, side="right") - 1, 0)]
-    return np.minimum(np.where(middle < last, middle, first), enough)
+    limit = np.minimum(np.where(middle < last, middle, first), end - room)
+    return text.sentences[np.maximum(_search(text.sentences, limit, side="right") - 1, 0)]
 
 
 def _other_documents(text: Text, samples: Ints, seed: int, epoch: int) -> tuple[Ints, Bools]:
     """`[B, CANDIDATES]` segments of other documents, each as likely, and `[B]` whether there is one."""
-    document = np.searchsorted(text.documents, text.table[samples, 0], side="right")
-    low = np.searchsorted(text.table[:, 0], text.documents[document - 1])[:, None]  # the document's own segments: from
-    high = np.searchsorted(text.table[:, 0], text.documents[document])[:, None]  # low to high
+    document = _search(text.documents, text.table[samples, 0], side="right")
+    low = _search(text.table[:, 0], text.documents[document - 1])[:, None]  # the document's own segments: from
+    high = _search(text.table[:, 0], text.documents[document])[:, None]  # low to high
     count = len(text.table) - (high - low)
     draws = samples[:, None] * CANDIDATES + np.arange(CANDIDATES)
     other = (uniform(seed, epoch, OTHER, draws) * count).astype(np.int64)
     found = np.where(other < low, other, other + high - low)
     return np.where(count > 0, found, samples[:, None]), count[:, 0] > 0
+
+
+def _search(ordered: Ints, values: Ints, side: Literal["left", "right"] = "left") -> Ints:
+    """`np.searchsorted`, several times as fast in tables that no cache holds: what is looked up is sorted first."""
+    order = np.argsort(values)
+    found = np.empty(len(values), np.int64)
+    found[order] = np.searchsorted(ordered, values[order], side=side)
+    return found

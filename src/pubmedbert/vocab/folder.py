@@ -13,6 +13,8 @@ UNKNOWN = "[UNK]"
 SPECIALS = ("[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
 PREFIX = "##"
 """What a piece that continues a word starts with."""
+_AS_WRITTEN = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Classes of transformers that take `tokenizer.json` as it is."""
 MAX_LENGTH = 512
 """`model_max_length`: the positions of BERT, and of PubMedBERT."""
 
@@ -45,12 +47,7 @@ def build(
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=PREFIX)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS]:0 $A:0 [SEP]:0",
-        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-        special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")],
-    )
-    tokenizer.add_special_tokens(list(SPECIALS))
+    _frame(tokenizer)
     return tokenizer
 
 
@@ -93,6 +90,8 @@ def dump(tokenizer: Tokenizer) -> str:
 def load(folder: Path) -> Tokenizer:
     """Read a BERT tokenizer from `tokenizer.json`, or from `vocab.txt` alone, as PubMedBERT is published.
 
+    As in transformers, what `tokenizer_config.json` says of case, accents and Chinese characters goes before what
+    `tokenizer.json` says, `added_tokens.json` adds to `vocab.txt`, and texts have [CLS] and [SEP] in any case.
     Truncation and padding that a file asks for are switched off: length is the caller's affair.
 
     Raises:
@@ -101,6 +100,7 @@ def load(folder: Path) -> Tokenizer:
     """
     if (folder / "tokenizer.json").is_file():
         tokenizer = _from_json(folder / "tokenizer.json")
+        _configure(tokenizer, tokenizer_config(folder))
     elif (folder / "vocab.txt").is_file():
         tokenizer = _from_vocab(folder)
     else:
@@ -108,6 +108,8 @@ def load(folder: Path) -> Tokenizer:
         raise InputError(f"{folder} {what}; a tokenizer is a folder made by 'pubmedbert vocab train' or from the hub")
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if tokenizer.encode("[MASK]").tokens != ["[CLS]", "[MASK]", "[SEP]"]:
+        _frame(tokenizer)  # the file lacks its post-processor or its added tokens
     return tokenizer
 
 
@@ -147,7 +149,7 @@ def _from_vocab(folder: Path) -> Tokenizer:
     settings = tokenizer_config(folder)
     accents = settings.get("strip_accents")
     try:
-        return build(
+        tokenizer = build(
             found,
             lowercase=bool(settings.get("do_lower_case", True)),
             strip_accents=accents if isinstance(accents, bool) else None,
@@ -155,6 +157,43 @@ def _from_vocab(folder: Path) -> Tokenizer:
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    _add(tokenizer, folder / "added_tokens.json")
+    return tokenizer
+
+
+def _add(tokenizer: Tokenizer, path: Path) -> None:
+    """Add what somebody added to a vocabulary: a file of words and their ids, behind those of `vocab.txt`."""
+    added = read_json(path) if path.is_file() else {}
+    size = tokenizer.get_vocab_size()
+    new = {word: number for word, number in added.items() if number is None or number != tokenizer.token_to_id(word)}
+    words = {number: word for word, number in new.items() if isinstance(number, int)}
+    if sorted(words) != [*range(size, size + len(new))]:
+        raise InputError(f"{path}: the ids must go on from the {size} of vocab.txt without gaps, one for each word")
+    tokenizer.add_tokens([words[number] for number in sorted(words)])
+
+
+def _configure(tokenizer: Tokenizer, settings: dict[str, object]) -> None:
+    """Have a tokenizer normalise as `tokenizer_config.json` says, where that is of a BERT tokenizer and says so."""
+    if settings.get("tokenizer_class") in _AS_WRITTEN:
+        return
+    written = tokenizer.normalizer
+    accents = settings.get("strip_accents", written.strip_accents)
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=written.clean_text,
+        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", written.handle_chinese_chars)),
+        strip_accents=accents if isinstance(accents, bool) else None,
+        lowercase=bool(settings.get("do_lower_case", written.lowercase)),
+    )
+
+
+def _frame(tokenizer: Tokenizer) -> None:
+    """Have texts framed as BERT reads them, and special tokens read where a text spells them."""
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    tokenizer.add_special_tokens(list(SPECIALS))
 
 
 def tokenizer_config(folder: Path) -> dict[str, object]:

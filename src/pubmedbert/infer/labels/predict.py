@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend
-from pubmedbert.infer.labels.rows import Long, RowEncoder
+from pubmedbert.infer.labels.rows import FoundPieces, Long, RowEncoder
 from pubmedbert.infer.labels.said import Prediction, classes, softmax, tags
 from pubmedbert.infer.labels.tuned import TunedModel
+from pubmedbert.infer.labels.words import spaced
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.head import Head
 from pubmedbert.model.locate import locate
@@ -28,7 +30,7 @@ class Pieces:
     spans: list[tuple[int, int]]
     """The characters `[start, end)` of each in the text."""
     words: list[int]
-    """The number of the word each is of, as BERT's pre-tokeniser finds words."""
+    """The number of the word each is of, as the corpus that the model was tuned on has its words."""
     probabilities: NDArray[np.float64]
     """`[P, C]` of each label, in the order of the head's labels."""
 
@@ -124,9 +126,16 @@ class Predictor:
         found = self._rows.found_pieces_batch(texts)
         logits = self._model.logits([each.rows for each in found])
         return [
-            Pieces(each.tokens, each.spans, each.words, softmax(scores))
-            for each, scores in zip(found, logits, strict=True)
+            Pieces(each.tokens, each.spans, self._words(text, each), softmax(scores))
+            for text, each, scores in zip(texts, found, logits, strict=True)
         ]
+
+    def _words(self, text: str, found: FoundPieces) -> list[int]:
+        """The number of the word that each piece is of."""
+        if self._model.words == "pieces":
+            return found.words
+        starts = [start for start, _ in spaced(text)]
+        return [bisect_right(starts, start) for start, _ in found.spans]
 
     def _checked(self, texts: Sequence[str | tuple[str, str | None]]) -> list[tuple[str, str | None]]:
         """Texts with the second that belongs to each, or None."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
-from itertools import pairwise
+from itertools import groupby, pairwise
+from typing import Any
 
 from pubmedbert.pretrain.charts import bars, curves
 from pubmedbert.pretrain.charts.curves import Level, Line
@@ -50,13 +51,20 @@ def _losses(records: Sequence[Record], field: str, size: float, across: str, *, 
         for run, r in enumerate(records)
     ]
     lines += [
-        Line(run, [e[field] / size for e in r.evaluations], [e["eval_loss"] for e in r.evaluations], marked=True)
+        Line(run, [e[field] / size for e in found], [e["eval_loss"] for e in found], marked=True)
         for run, r in enumerate(records)
+        for found in _compared(r.evaluations)
     ]
     losses = sorted(r.unigram for r in records if math.isfinite(r.unigram))
     ends = losses[-1:] + losses[:1] if losses and losses[-1] - losses[0] > _APART else losses[-1:]
     levels = [Level(value, "unigram model") for value in ends]
     return curves.chart(f"Loss by {across}", across, "loss, nats", lines, levels)
+
+
+def _compared(evaluations: Sequence[Any]) -> Iterator[list[Any]]:
+    """Evaluations in a row under the same masks: a line between others would show a change that is none."""
+    for _, found in groupby(evaluations, key=lambda line: line.get("masks")):
+        yield list(found)
 
 
 def _terms(records: Sequence[Record]) -> list[str]:
@@ -69,8 +77,9 @@ def _term(records: Sequence[Record], name: str) -> str:
     field = f"eval_{name}_loss"
     lines = []
     for run, record in enumerate(records):
-        found = [e for e in record.evaluations if isinstance(e.get(field), int | float)]
-        lines.append(Line(run, [e["step"] for e in found], [e[field] for e in found], marked=True))
+        for part in _compared(record.evaluations):
+            found = [e for e in part if isinstance(e.get(field), int | float)]
+            lines.append(Line(run, [e["step"] for e in found], [e[field] for e in found], marked=True))
     return curves.chart(f"Held-out loss, {name}", "step", "loss, nats", lines)
 
 

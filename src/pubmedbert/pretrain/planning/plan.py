@@ -157,7 +157,7 @@ def make_plan(name: str, recipe: Recipe, setting: Setting) -> Plan:
     """
     if recipe.init:
         raise InputError(f"the shape is that of {recipe.init}: plan with --set init= and the --set size=... it has")
-    if recipe.precision == "fp32" and not setting.here:
+    if not setting.here and (recipe.precision == "fp32" or (recipe.precision == "auto" and not setting.gpu.bf16)):
         setting = replace(setting, gpu=setting.gpu.in_fp32())
     task = objective(recipe)
     config = recipe.model(setting.vocabulary, 0)
@@ -283,7 +283,7 @@ def _packs(recipe: Recipe, rows: int, tokens: float, limit: int, gpus: int) -> t
 def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, model: nn.Module) -> list[Fit]:
     """The ways to fit a stage into a GPU: all but shards for a single one."""
     # What `auto` comes to on a CPU is measured when a run starts: counted as fp32.
-    half = recipe.precision == "bf16" or (recipe.precision == "auto" and not setting.here)
+    half = recipe.precision == "bf16" or (recipe.precision == "auto" and not (setting.here or setting.gpu.single))
     room = setting.gpu.memory * GIB - memory.RESERVED
     found = []
     for checkpointed in (False, True):
@@ -332,7 +332,10 @@ def _notes(recipe: Recipe, setting: Setting, planned: Sequence[StagePlan]) -> li
     if setting.mfu is not None:
         notes = [f"the MFU of {setting.mfu:.0%} is yours"]
     elif gpu.single:
-        notes = [f"the recipe wants fp32, {gpu.rate:g} TFLOP/s here: the MFU is reckoned from that of bf16; give --mfu"]
+        why = (
+            "the recipe wants fp32" if recipe.precision == "fp32" else "this GPU has no bf16, so that products are fp32"
+        )
+        notes = [f"{why}, {gpu.rate:g} TFLOP/s here: the MFU is reckoned from that of half precision; give --mfu"]
     elif setting.here:
         notes = [f"the MFU of {gpu.mfu:.0%} is assumed, of products in fp32; `pretrain` shows the real one as it runs"]
     elif gpu.measured:
@@ -342,8 +345,8 @@ def _notes(recipe: Recipe, setting: Setting, planned: Sequence[StagePlan]) -> li
     if not (gpu.bf16 or gpu.single or setting.here):
         slower = f" ({gpu.fp32:g} instead of {gpu.peak:g} TFLOP/s)"
         notes.append(
-            "the figures are those of fp16 code: this GPU has no bf16, so that `pretrain --device cuda` multiplies in "
-            f"fp32 on it{slower}, which takes several times as long"
+            "the figures are those of fp16 code: this GPU has no bf16, so that `pretrain --device cuda` refuses the "
+            f"recipe's; in fp32{slower} it takes several times as long"
         )
     for part in planned:
         rows = f"rows of {part.stage.length}"

@@ -14,8 +14,13 @@ function askForKey() {
   asked = new Promise((resolve) => {
     form.onsubmit = (event) => {
       event.preventDefault();
-      key = field.value.trim();
+      const typed = field.value.trim();
       field.value = "";
+      if (!/^[!-~]*$/.test(typed)) { // no header can hold it, so no service has it
+        form.querySelector("[role=alert]").hidden = false;
+        return;
+      }
+      key = typed;
       form.hidden = true;
       asked = null;
       resolve();

@@ -63,13 +63,13 @@ export function start(panel, models) {
     const asked = latest += 1;
     const model = choice.value;
     const request = { inputs: text.value, parameters: { top_k: panel.querySelector("#fill-count").valueAsNumber } };
-    const targets = panel.querySelector("#fill-targets").value.split(",").map((word) => word.trim()).filter(Boolean);
-    if (targets.length) request.parameters.targets = targets;
     part.compute.ariaDisabled = "true"; // not `disabled`, which would take the focus away
     part.status.textContent = "Computing …";
     part.error.hidden = true;
     const began = performance.now();
     try {
+      const targets = words(panel.querySelector("#fill-targets").value);
+      if (targets.length) request.parameters.targets = targets;
       const answer = await compute(model, id, request);
       if (asked !== latest) return;
       show(part, request.inputs, answer);
@@ -86,6 +86,17 @@ export function start(panel, models) {
       part.compute.ariaDisabled = "false";
     }
   }
+}
+
+// Words parted by commas, in double quotes where they hold one: what the command takes for --targets.
+function words(written) {
+  if (written.split('"').length % 2 === 0) throw new Error("A double quote is not closed; close it after the word.");
+  const between = written.replaceAll(/"[^"]*"/g, "").match(/\d['′]*,\d+/);
+  if (between) {
+    throw new Error(`The comma in “${between[0]}” may be part of a word: write the word in double quotes, or a blank after the comma.`);
+  }
+  const found = written.match(/("[^"]*"|[^",])+/g) ?? [];
+  return found.map((word) => word.replaceAll('"', "").trim()).filter(Boolean);
 }
 
 const masks = (answer) => (Array.isArray(answer[0]) ? answer : [answer]);

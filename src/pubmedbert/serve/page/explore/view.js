@@ -97,7 +97,8 @@ export class AttentionView {
   // means of the heads.
   links(active = this.active) {
     const size = this.tokens.length;
-    if (!active || !this.sum) return [];
+    if (!active || !this.answer) return [];
+    if (this.stale) this.#sumUp(); // a page in the background draws no frames
     const at = (place) => (active.side === "left" ? active.place * size + place : place * size + active.place);
     return this.tokens.map((_, place) => ({ place, weight: this.#mean(at(place)) }))
       .sort((one, other) => other.weight - one.weight);
@@ -258,12 +259,14 @@ export class AttentionView {
     });
   }
 
+  #sumUp() {
+    this.sum = this.answer.maps.sum(this.chosen.layer, this.heads, this.hidden);
+    this.order = ranked(this.sum, this.tokens.length);
+  }
+
   #draw() {
     const began = performance.now();
-    if (this.stale) {
-      this.sum = this.answer.maps.sum(this.chosen.layer, this.heads, this.hidden);
-      this.order = ranked(this.sum, this.tokens.length);
-    }
+    if (this.stale) this.#sumUp();
     const edges = this.edges(), active = this.active;
     this.most = edges.reduce((most, at) => Math.max(most, this.sum[at]), 0);
     const heat = JSON.stringify([this.chosen.layer, this.chosen.hideSpecial, this.chosen.heads, this.alone, active]);
