@@ -84,7 +84,7 @@ def begun(given: argparse.Namespace) -> tuple[bool, str]:
         measured = {"half": in_bf16("auto", "cpu"), "place": place()}
         path.write_text(json.dumps(asked | measured), encoding="utf-8")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    half, where = bool(found.pop("half")), str(found.pop("place"))
+    half, where = bool(found.pop("half", False)), str(found.pop("place", ""))
     if found != asked:
         sys.exit(f"{given.work} was begun with {found}, this is {asked}: choose another --work")
     return half, where

@@ -59,6 +59,12 @@ def test_a_link_leads_to_the_folder_that_is_made(tmp_path: Path) -> None:
     assert names(tmp_path) == ["large_disk", "made", "new"]
 
 
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(InputError, match="leads to itself"), atomic_folder(tmp_path / "round"):
+        raise AssertionError
+
+
 def test_a_drive_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "drive").mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path.name == "drive")

@@ -55,9 +55,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the folder can't be written, or is a drive.
     """
-    path = path.resolve() if path.name in ("", "..") or path.is_symlink() else path
-    if path.is_mount():
-        raise InputError(f"{path} is a drive of its own, which is not replaced as a whole: name a folder on it")
+    with _disk_errors(path):
+        try:
+            path = path.resolve() if path.name in ("", "..") or path.is_symlink() else path
+        except RuntimeError as error:
+            raise InputError(f"{path} is a link that leads to itself") from error
+        if path.is_mount():
+            raise InputError(f"{path} is a drive of its own, which is not replaced as a whole: name a folder on it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:

@@ -19,7 +19,7 @@ METRICS = "metrics.jsonl"
 STATE = "state.json"
 EVALUATION = "evaluation.json"
 _STEP = re.compile(r"step-(\d+)")
-_TEXTS = {"masks", "skipped", "skipped_for"}
+_TEXTS = {"masks", "skipped", "spike", "skipped_for"}
 """What a line of metrics says in words; all else are numbers."""
 _BESIDE = {
     "step": ("tokens", "seconds"),

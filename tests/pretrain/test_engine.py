@@ -185,6 +185,30 @@ def test_bad_steps_are_skipped_counted_and_recorded(
     assert "step 2 is skipped: not finite" in capsys.readouterr().err
 
 
+def test_spikes_that_last_are_met_with_clipped_steps_also_by_a_run_that_goes_on(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pubmedbert.pretrain.guard.ENOUGH", 2)
+    recipe = replace(SMALL, steps=12, spike=0.9, most_skips=100, checkpoint_every=1, keep=20)  # most are spikes
+    pretrain(recipe, shards, tmp_path / "whole")
+    lines = [line for line in metrics(tmp_path / "whole") if "grad_norm" in line]
+    assert len(lines) == 12, "none counts as damaged"
+    bad = ["skipped" in line or "spike" in line for line in lines]
+    for before, line in pairwise(range(12)):
+        if bad[line]:
+            assert ("spike" in lines[line]) == bad[before]
+    assert any("skipped" in line for line in lines)
+    assert any("spike" in line for line in lines)
+    assert "is taken, clipped: " in capsys.readouterr().err
+    shutil.copytree(tmp_path / "whole", tmp_path / "again")
+    for step in range(6, 13):
+        shutil.rmtree(tmp_path / "again" / "checkpoints" / f"step-{step}", ignore_errors=True)
+    pretrain(recipe, shards, tmp_path / "again")
+    assert all(
+        weights(tmp_path / "again", 12)[name].equal(value) for name, value in weights(tmp_path / "whole", 12).items()
+    )
+
+
 def test_a_run_that_breaks_down_goes_back_and_on_with_other_rows(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

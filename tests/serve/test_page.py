@@ -91,7 +91,8 @@ def test_targets_count_and_several_masks(opened: Callable[..., Page]) -> None:
     asked.fill('"1,2-dichloroethane", "2,3", 4')
     with page.expect_request("**/fill-mask") as sent:
         page.get_by_role("button", name="Compute").click()
-    assert sent.value.post_data_json["parameters"]["targets"] == ["1,2-dichloroethane", "2,3", "4"]
+    asked_for: Any = sent.value.post_data_json
+    assert asked_for["parameters"]["targets"] == ["1,2-dichloroethane", "2,3", "4"]
 
 
 def test_the_keyboard_is_enough(opened: Callable[..., Page]) -> None:

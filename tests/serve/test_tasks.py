@@ -7,7 +7,7 @@ import math
 import shutil
 import tracemalloc
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -194,7 +194,7 @@ def test_what_nobody_waits_for_is_not_computed(folders: dict[str, Path]) -> None
     scored = job("fill-mask", "a [MASK]", targets=["imatinib inhibits"], top_k=1)
     hidden = job("explore/occlusion", "imatinib inhibits", masks=[], place=1, answer=None, words=True)
     for one in (scored, hidden):
-        ((status, said),) = answer_all(loaded, [one | {"seconds": -2.0}])
+        ((status, said),) = answer_all(loaded, [{**one, "seconds": -2.0}])
         assert status == frames.REFUSED
         assert said.startswith(b"no answer in time;")
         ((status, _),) = answer_all(loaded, [one])
@@ -206,9 +206,14 @@ def test_an_engine_with_a_clock_scores_as_one_without(
 ) -> None:
     engine = open_engine(folders["mask"])
     rows, where = [[2, 5, 3], [2, 5, 6, 7, 3], [2, 3], [2, 8, 9, 3]], [[1], [1, 3], [], [0, 2]]
-    calls = []
+    calls: list[int] = []
     real = engine.logits
-    monkeypatch.setattr(engine, "logits", lambda *given: calls.append(len(given[0])) or real(*given))
+
+    def noted(rows: Sequence[Sequence[int]], where: Sequence[Sequence[int]]) -> Any:
+        calls.append(len(rows))
+        return real(rows, where)
+
+    monkeypatch.setattr(engine, "logits", noted)
     monkeypatch.setattr(deadline, "CHUNK", 6)
     found = deadline.PunctualEngine(engine, Deadline()).logits(rows, where)
     assert calls == [1, 1, 2]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sentencex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
@@ -154,12 +155,20 @@ def test_sentences_of_an_abstract() -> None:
 
 def test_long_texts_are_split_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are texts on which the splitter's time grows with the square of the length."""
-    lengths, real = [], module.sentencex.segment
-    monkeypatch.setattr("sentencex.segment", lambda code, text: lengths.append(len(text)) or real(code, text))
+    lengths, real = [], sentencex.segment
+
+    def noted(code: str, text: str) -> list[str]:
+        lengths.append(len(text))
+        found: list[str] = real(code, text)
+        return found
+
+    monkeypatch.setattr("sentencex.segment", noted)
     for text in ("One sentence is here. " * 6000, "word" * 40_000):
         assert "".join(sentences("", text)) == text
     assert len(lengths) == 3 + 4
     assert max(lengths) == 50_000
+    _, *many = sentences("", "One sentence is here. " * 6000)
+    assert {sentence.strip() for sentence in many} == {"One sentence is here."}, "none is cut"
     _, *whole = sentences("", "One sentence is here. " * 100)
     assert {sentence.strip() for sentence in whole} == {"One sentence is here."}
 

@@ -140,17 +140,20 @@ def report(*, store: Path, json: Annotated[bool, Parameter(negative=())] = False
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All files in a folder and those in it, links to folders followed.
+    """All files in a folder and those in it, links to folders followed; what can't be read in it is named.
 
     Raises:
-        InputError: a folder can't be read.
+        InputError: the folder itself can't be read.
     """
 
-    def refuse(error: OSError) -> None:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}") from error
+    def tell(error: OSError) -> None:
+        sentence = f"cannot read {error.filename}: {error.strerror}"
+        if Path(error.filename) == folder:
+            raise InputError(sentence) from error
+        say(f"warning: {sentence}; what is in it is left out")
 
     seen: set[tuple[int, int]] = set()
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=tell, followlinks=True):
         stat = Path(place).stat()
         if (stat.st_dev, stat.st_ino) in seen:  # links that lead in a circle
             folders.clear()

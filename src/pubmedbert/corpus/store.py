@@ -83,6 +83,9 @@ _STRETCHES = """
     GROUP BY number
     ORDER BY first
 """
+_WITHIN = """
+    SELECT DISTINCT filename FROM chosen WHERE doc_id >= $first AND ($next IS NULL OR doc_id < $next) ORDER BY filename
+"""
 _TEXTS = """
     SELECT chosen.doc_id, part.title, part.abstract
     FROM chosen
@@ -194,7 +197,10 @@ class Store:
                 )
             stretches = database.execute(_STRETCHES, [max(1, int(_memory(database) * _SORTED))]).fetchall()
             for (first,), (following,) in pairwise([*stretches, (None,)]):
-                documents = database.sql(_TEXTS, params={"first": first, "next": following})
+                ends = {"first": first, "next": following}
+                within = [as_pattern(Path(name)) for (name,) in database.execute(_WITHIN, ends).fetchall()]
+                database.execute("SET VARIABLE parts = ?::VARCHAR[]", [within])  # what `parts` reads from now on
+                documents = database.sql(_TEXTS, params=ends)
                 for batch in documents.to_arrow_reader(_BATCH):  # streams; a cursor would hold the whole result
                     yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
         if self.fingerprint() != fingerprint:

@@ -210,7 +210,8 @@ def _has_flash(device: torch.device) -> bool:
 @lru_cache(maxsize=4)
 def _starts(sizes: tuple[int, ...], device: torch.device) -> Tensor:
     """`[B + 1]` where rows begin, and the last one ends: copied once for all layers, as a GPU waits for it."""
-    return torch.tensor([0, *accumulate(sizes)], dtype=torch.int32).to(device)
+    with torch.inference_mode(False):  # an evaluation's is used in training, too
+        return torch.tensor([0, *accumulate(sizes)], dtype=torch.int32).to(device)
 
 
 def _flash(

@@ -27,8 +27,8 @@ from pubmedbert.shards.samples import deal
 
 _CPU = torch.device("cpu")
 _PATIENCE = timedelta(hours=3)
-"""For how long ranks wait for each other: the first one verifies the shards, evaluates and saves for all. Of a process
-that has died they hear sooner."""
+"""For how long ranks wait for each other: the first one verifies the shards, evaluates and saves for all. That a
+process of their own machine has died they hear from torchrun, sooner."""
 EVEN = 0.95
 """Share of the ranks' time in use from which a step counts as evenly dealt out."""
 

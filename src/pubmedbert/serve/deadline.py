@@ -24,9 +24,9 @@ class Deadline:
     def __init__(self) -> None:
         self._end = math.inf
 
-    def set(self, seconds: float) -> None:
-        """There are so many seconds from now."""
-        self._end = time.monotonic() + seconds
+    def set(self, end: float) -> None:
+        """It is then, by `time.monotonic()`."""
+        self._end = end
 
     def check(self, *_: object) -> None:
         """Stop what is late.

@@ -33,7 +33,7 @@ _LEFT = 499  # what logs and metrics say of a client that did not wait, by the c
 _ASKED_OFTEN = ("/health", "/metrics")  # by machines, every few seconds
 _PAGES = ("/", "/explore", "/explore/", "/exbert", "/exbert/")
 _OPEN = ("/health", "/docs", "/openapi.json", "/page/")
-_LARGE = 1 << 20  # bytes of an answer that is looked at before it is sent
+_LARGE = 1 << 16  # bytes of an answer that is looked at before it is sent
 
 
 class Observed:

@@ -6,6 +6,7 @@ Shapes and defaults are those of the specifications in @huggingface/tasks and of
 from __future__ import annotations
 
 import json
+import time
 import traceback
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -246,6 +247,7 @@ def _tuned(folder: Path, options: dict[str, Any], about: dict[str, object], dead
 
 def answer_all(loaded: Loaded, jobs: Sequence[Job]) -> list[frames.Frame]:
     """The answers to jobs, in order; what fails with others is tried alone, so that only the cause is refused."""
+    began = time.monotonic()
     answers: dict[int, frames.Frame] = {}
     groups: dict[Hashable, list[int]] = {}
     for number, job in enumerate(jobs):
@@ -253,7 +255,7 @@ def answer_all(loaded: Loaded, jobs: Sequence[Job]) -> list[frames.Frame]:
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         task, given = loaded.tasks[jobs[numbers[0]]["task"]], [jobs[number] for number in numbers]
-        loaded.deadline.set(max(job["seconds"] for job in given) + _GRACE)
+        loaded.deadline.set(began + max(job["seconds"] for job in given) + _GRACE)
         found = _together(task, given) or [_alone(task, job) for job in given]
         answers |= zip(numbers, found, strict=True)
     return [answers[number] for number in range(len(jobs))]

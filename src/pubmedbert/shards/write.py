@@ -34,8 +34,10 @@ FLUSH = 1 << 20
 ROOM = 500_000
 """Strings between spaces whose ids are remembered."""
 HASH_BITS = 64
+_LONGEST_STRETCH = 50_000
+"""Characters split into sentences at a time: there are texts on which the splitter's time grows with the square
+of their length."""
 # sentencex 1.0.32 panics on some white space outside ASCII, such as U+2028; BERT's normaliser makes it a space anyway.
-_LONGEST_STRETCH = 50_000  # characters that are split into sentences at a time
 WIDE_SPACE = re.compile(r"[^\S\x00-\x7f]")
 
 
@@ -102,16 +104,13 @@ def is_heldout(doc_id: str, share: float) -> bool:
 def sentences(title: str, abstract: str) -> list[str]:
     """The title, whole, then the sentences of the abstract; nothing but white space is ever changed or lost."""
     text = abstract if abstract.isascii() else WIDE_SPACE.sub(" ", abstract)
-    return [title, *chain.from_iterable(map(_segmented, _stretches(text)))]
-
-
-def _stretches(text: str) -> Iterator[str]:
-    """A text in stretches cut at spaces: the splitter's time can grow with the square of the length."""
+    found = [title]
     while len(text) > _LONGEST_STRETCH:
         end = text.rfind(" ", 0, _LONGEST_STRETCH) + 1 or _LONGEST_STRETCH
-        yield text[:end]
-        text = text[end:]
-    yield text
+        *whole, last = _segmented(text[:end])
+        text = last + text[end:] if whole else text[end:]  # the last sentence may go on
+        found += whole or [last]
+    return found + _segmented(text)
 
 
 def _segmented(text: str) -> list[str]:

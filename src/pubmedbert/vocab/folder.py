@@ -91,7 +91,8 @@ def load(folder: Path) -> Tokenizer:
     """Read a BERT tokenizer from `tokenizer.json`, or from `vocab.txt` alone, as PubMedBERT is published.
 
     As in transformers, what `tokenizer_config.json` says of case, accents and Chinese characters goes before what
-    `tokenizer.json` says, `added_tokens.json` adds to `vocab.txt`, and texts have [CLS] and [SEP] in any case.
+    `tokenizer.json` says (where it says nothing, transformers takes BERT's defaults, and this the file's word),
+    `added_tokens.json` adds to `vocab.txt`, and texts have [CLS] and [SEP] in any case.
     Truncation and padding that a file asks for are switched off: length is the caller's affair.
 
     Raises:

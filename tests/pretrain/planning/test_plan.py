@@ -128,6 +128,11 @@ def test_products_in_fp32_take_their_time(gpu: str) -> None:
     recipe = load_recipe("pubmedbert-base")
     half, single = (make_plan("it", replace(recipe, precision=name), setting(gpu)) for name in ("auto", "fp32"))
     part, known = single.stages[0], find_gpu(gpu)
+    if not known.bf16:
+        assert half.seconds == single.seconds, "as `pretrain` multiplies there"
+        assert half.stages == single.stages
+        assert half.notes[0].startswith(f"this GPU has no bf16, so that products are fp32, {known.fp32:g} TFLOP/s here")
+        return
     work = part.flops / part.stage.steps / 4
     assert 0.2e12 * known.fp32 < work / part.step_seconds < 0.75e12 * known.fp32 < 1e12 * known.peak
     assert 1.5 * half.seconds < single.seconds < known.peak / known.fp32 * half.seconds
@@ -154,8 +159,8 @@ def test_recomputing_costs_a_third_and_fits_more() -> None:
 
 
 def test_what_does_not_fit_is_said_with_what_would() -> None:
-    recipe = Recipe(size="large", length=16384, max_positions=16384, pack_tokens=16384)
-    planned = make_plan("it", recipe, setting("v100-16"))
+    recipe = Recipe(size="large", length=49152, max_positions=49152, pack_tokens=49152)
+    planned = make_plan("it", recipe, setting("a100-40"))
     assert planned.stages[0].micro_rows == 0
     assert any("recompute=true" in note for note in planned.notes)
 
