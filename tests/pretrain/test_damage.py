@@ -84,7 +84,7 @@ def test_what_lies_among_the_checkpoints_and_a_damaged_evaluation_stop_nothing(
 
 
 def test_steps_with_nothing_to_predict(shards: Path, tmp_path: Path) -> None:
-    rare = changed(SMALL, rows=1, mask_share=0.01, length=8, objective="mlm+nsp", two_segments=True, checkpoint_every=3)
+    rare = changed(SMALL, rows=1, mask_share=0.04, length=8, objective="mlm+nsp", two_segments=True, checkpoint_every=3)
     pretrain(rare, shards, tmp_path / "whole")
     lines = [line for line in metrics(tmp_path / "whole") if "grad_norm" in line]
     assert len(lines) == 12
