@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from pubmedbert.corpus.screen import Settings, screen
+from pubmedbert.corpus.store import Store
+
+EVERYTHING = Settings(min_words=0)
+"""What a screen keeps: all that has an abstract."""
 DOCTYPE = (
     '<!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2025//EN" '
     '"https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_250101.dtd">'
@@ -64,3 +69,12 @@ def write_records(path: Path, *records: Mapping[str, object]) -> Path:
 def words(count: int, word: str = "word") -> str:
     """A text of so many words."""
     return " ".join(f"{word}{index}" for index in range(count))
+
+
+def texts(folder: Path, *sources: Path) -> list[tuple[str, str, str]]:
+    """What a store of these sources yields if all that has an abstract is kept."""
+    store = Store(folder, create=True)
+    for source in sources:
+        store.add(source)
+    screen(store, EVERYTHING)
+    return list(store.texts())

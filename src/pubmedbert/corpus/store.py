@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _BATCH = 2048  # documents read from DuckDB at a time
-_MEMORY = "50%"  # of the machine's, for DuckDB
-_SORTED = 1 / 6  # of that, for the texts of a stretch: sorting and joining take them several times
+_SORTED = 1 / 6  # of DuckDB's memory, for the texts of a stretch: sorting and joining take them several times
 _LEFT_BEHIND = re.compile(r"\..*\.(\d+)\.tmp")
 
 # Read from files whatever the folders above are called: the rows of parts with where they stand, and a screen.
@@ -276,7 +275,7 @@ class Store:
             raise InputError(f"{self.folder} holds no part: add files with pubmedbert corpus add")
         spill = self.folder / f".spill.{os.getpid()}.tmp"
         settings = {
-            "memory_limit": _MEMORY,
+            "memory_limit": "50%",
             "temp_directory": str(spill),
             "preserve_insertion_order": "false",
             "autoinstall_known_extensions": "false",

@@ -106,7 +106,7 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
 
 
 def fit(run: Run, log: Sequence[str] = ()) -> int:
-    """Train to the end, evaluating and saving on the way, and going back where too many steps had to be skipped.
+    """Train to the end, evaluating and saving on the way, and going back where too many steps in a row were bad.
 
     SIGTERM or Ctrl-C ends the run after the step at hand, with a checkpoint; where steps have just been skipped, with
     the one before, to which the run may have to go back.
@@ -201,7 +201,7 @@ def train_step(run: Run, work: Work, write: Write, advance: Advance) -> None:
         advance: shows progress.
 
     Raises:
-        TooManySkipsError: this step was skipped, and so were many before it.
+        TooManySkipsError: this step was skipped or a spike, and so were many before it.
     """
     now, part = run.next_step(), run.trainee
     part.model.train()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2048
 """Most word pieces computed between two looks at the clock; one row may be longer."""
+_GRACE = 1.0
+"""Seconds after which an answer is late here: the service, whose clock counts, has said so by then."""
 
 
 class Deadline:
@@ -26,7 +28,7 @@ class Deadline:
 
     def set(self, end: float) -> None:
         """It is then, by `time.monotonic()`."""
-        self._end = end
+        self._end = end + _GRACE
 
     def check(self, *_: object) -> None:
         """Stop what is late.

@@ -151,10 +151,6 @@ class FeatureTask:
         return [*row[: most - 1], row[-1]]
 
 
-_GRACE = 1.0
-"""Seconds after which an answer is late here: the service, whose clock counts, has said so by then."""
-
-
 def activated(logits: NDArray[np.float64], function: str) -> NDArray[np.float64]:
     """Scores from logits by "softmax", "sigmoid" or "none", over the last axis."""
     if function == "none":
@@ -255,7 +251,7 @@ def answer_all(loaded: Loaded, jobs: Sequence[Job]) -> list[frames.Frame]:
         groups.setdefault(key, []).append(number)
     for numbers in groups.values():
         task, given = loaded.tasks[jobs[numbers[0]]["task"]], [jobs[number] for number in numbers]
-        loaded.deadline.set(began + max(job["seconds"] for job in given) + _GRACE)
+        loaded.deadline.set(began + max(job["seconds"] for job in given))
         found = _together(task, given) or [_alone(task, job) for job in given]
         answers |= zip(numbers, found, strict=True)
     return [answers[number] for number in range(len(jobs))]
