@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import termios
+from fcntl import ioctl
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -80,10 +82,7 @@ def _on_the_way(transport: asyncio.Transport) -> int:
     Without them a client seems to take megabytes at once, and nothing between.
     """
     try:
-        import termios
-        from fcntl import ioctl
-
         found = ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    except (ImportError, OSError):  # a system without, or a connection that has ended
+    except (OSError, ValueError):  # the connection has ended
         return 0
     return int.from_bytes(found, sys.byteorder)
