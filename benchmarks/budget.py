@@ -4,22 +4,24 @@
     python -m benchmarks.budget --shards SHARDS --work RESULTS --out docs/benchmarks.md
 
 The loop of benchmarks/run_mlm.py trains for `--minutes` under each of some learning rates and batches; its best run
-counts. Ours trains for a sixth of that: the recipe `mini`, each change to it alone, and all that pay together
-(`mini-fast`). Held-out loss under the same frozen masks. Every run is a process of its own; what is finished is kept in
-`--work`, so that the same command goes on after a stop. `--quick` does everything once, tiny, in seconds.
+counts. Ours trains for a sixth of that: the recipe `mini`, each change to it alone, all that pay together
+(`mini-fast`), and that without each of its parts or with one more. Held-out loss under the same frozen masks. Every run
+is a process of its own; what is finished is kept in `--work`, so that the same command goes on after a stop. `--quick`
+does everything once, tiny, in seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import cpu, place
+from benchmarks.machine import commit, cpu
 from benchmarks.page import put
 from benchmarks.panels import panels
 
@@ -44,6 +46,18 @@ CHANGES = {
     "weight averaging": ["average=0.98"],
 }
 """Ours: what is changed in `mini`."""
+TOGETHER = {
+    "without neighbours": ["neighbours=0"],
+    "without Muon": ["optimizer=adamw"],
+    "without a falling masked share": ["mask_share=0.15", "mask_share_end=0"],
+    "and rows 16": ["rows=16"],
+    "and 100% [MASK]": CHANGES["100% [MASK]"],
+    "and length 48 to 128": CHANGES["length 48 to 128"],
+    "and weight averaging": CHANGES["weight averaging"],
+}
+"""Ours: what is changed in `mini-fast`, whose name goes before."""
+QUICK = ("mini", "lr 2e-3", "mini-fast and rows 16")
+"""What `--quick` runs beside `mini-fast`."""
 FASTER = 6
 """How many times less time ours has."""
 
@@ -68,12 +82,12 @@ def main() -> None:
         print(json.dumps(run(**asked | {"shards": given.shards})))
         return
     given.work.mkdir(parents=True, exist_ok=True)
-    given.half, given.place = begun(given)
+    given.half = begun(given)
     put("\n".join(page(given)) + "\n", given.out, "budget")
 
 
-def begun(given: argparse.Namespace) -> tuple[bool, str]:
-    """Whether this processor is faster in bfloat16, and its place, as they were when the folder of results was begun.
+def begun(given: argparse.Namespace) -> bool:
+    """Whether this processor is faster in bfloat16, as it was when the folder of results was begun.
 
     What was measured for other minutes, at another scale or on another processor is none of these results: such a
     folder is refused.
@@ -81,13 +95,12 @@ def begun(given: argparse.Namespace) -> tuple[bool, str]:
     path = given.work / "begun.json"
     asked = {"minutes": given.minutes, "quick": given.quick, "processor": cpu()}
     if not path.exists():
-        measured = {"half": in_bf16("auto", "cpu"), "place": place()}
-        path.write_text(json.dumps(asked | measured), encoding="utf-8")
+        path.write_text(json.dumps(asked | {"half": in_bf16("auto", "cpu")}), encoding="utf-8")
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    half, where = bool(found.pop("half", False)), str(found.pop("place", ""))
+    half = bool(found.pop("half", False))
     if found != asked:
         sys.exit(f"{given.work} was begun with {found}, this is {asked}: choose another --work")
-    return half, where
+    return half
 
 
 def page(given: argparse.Namespace) -> Iterator[str]:
@@ -100,14 +113,11 @@ def page(given: argparse.Namespace) -> Iterator[str]:
     tuned = {name: loop(given, f"loop {name}", common | {"settings": one}) for name, one in tried.items()}
     scaled = [f"size={size}", f"length={length}", f"evaluate_rows={rows}", f"minutes={short}"]
     scaled += [f"evaluate_length={length}", "evaluate_every=50" if not given.quick else "evaluate_every=2"]
-    listed = changes(half)
-    if given.quick:
-        listed = dict(list(listed.items())[:2])
-    if given.only:
-        listed = {name: CHANGES[name] for name in given.only.split(";")}
-    fast = recipe(given, "mini-fast", "mini-fast", scaled)  # first, as it is what matters
-    ours = {name: recipe(given, name, "mini", scaled + change) for name, change in listed.items()}
-    yield from told(given, tuned, ours | {"mini-fast": fast})
+    every = recipes(half)
+    names = given.only.split(";") if given.only else list(QUICK if given.quick else every)
+    names = ["mini-fast", *(name for name in names if name != "mini-fast")]  # first, as it is what matters
+    found = {name: recipe(given, name, every[name][0], scaled + every[name][1]) for name in names}
+    yield from told(given, tuned, {name: found[name] for name in every if name in found})
     if given.whole:
         longer = [*scaled, f"minutes={given.minutes}"]
         one = recipe(given, f"mini-fast in {given.minutes:g} minutes", "mini-fast", longer)
@@ -118,9 +128,15 @@ def page(given: argparse.Namespace) -> Iterator[str]:
         )
 
 
-def changes(half: bool) -> dict[str, list[str]]:
-    """`mini` and the changes to it, by name: bfloat16 where this processor is faster in it."""
-    return {name: change for name, change in CHANGES.items() if half or name != "bf16"}
+def recipes(half: bool) -> dict[str, tuple[str, list[str]]]:
+    """What ours is tried with: by name a recipe and what is changed in it.
+
+    Args:
+        half: whether this processor is faster in bfloat16, so that it is tried, too.
+    """
+    alone = {name: ("mini", change) for name, change in CHANGES.items() if half or name != "bf16"}
+    together = {f"mini-fast {name}": ("mini-fast", change) for name, change in TOGETHER.items()}
+    return alone | {"mini-fast": ("mini-fast", [])} | together
 
 
 def settings(half: bool) -> dict[str, dict[str, Any]]:
@@ -165,10 +181,10 @@ def recipe(given: argparse.Namespace, name: str, named: str, settings: list[str]
 
 
 def kept(work: Path, name: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A result, from before or made now."""
+    """A result, from before or made now, with the commit it was made with."""
     path = work / f"{name}.json"
     if not path.exists():
-        found = run()
+        found = run() | {"commit": commit()}
         path.write_text(json.dumps(found), encoding="utf-8")
         print(f"{name}: {found['loss']:.4f} after {found['points'][-1][0]:.0f} s", file=sys.stderr)
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -187,13 +203,7 @@ def told(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict
     unigram, bar = fast["unigram"], target["loss"]
     yield "## Less compute for the same loss"
     yield ""
-    yield (
-        f"{given.place}. A run_mlm-style loop (transformers, AdamW, full blocks, whole words masked; {best}, the best "
-        f"of {len(tuned)} that were tried for {given.minutes:g} minutes each) reaches a held-out loss of "
-        f"{bar:.4f} in {target['points'][-1][0] / 60:.1f} minutes and {target['tokens']:,} word pieces: "
-        f"{unigram - bar:.2f} nats below word frequencies alone ({unigram:.4f}). Ours has {given.minutes / FASTER:g} "
-        "minutes. Same shape, vocabulary, texts and frozen masks; every model is a plain BERT."
-    )
+    yield opening(given, tuned, ours)
     yield ""
     yield "| recipe | held-out loss | against the loop | is where the loop ends after | steps | word pieces |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -212,7 +222,7 @@ def told(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict
         images.mkdir(exist_ok=True)
         (images / "less-compute.svg").write_text(panels(target, ours, unigram), encoding="utf-8")
         yield ""
-        yield "![Held-out loss by minutes: the loop, mini, and each change to it](images/less-compute.svg)"
+        yield "![Held-out loss by minutes: the loop, mini, mini-fast, and each change to them](images/less-compute.svg)"
     yield ""
     yield "The loop, in six times as much time as ours has:"
     yield ""
@@ -222,15 +232,31 @@ def told(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict
         yield f"| {name} | {one['loss']:.4f} | {one['steps']:,} | {one['tokens']:,} |"
 
 
+def opening(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> str:
+    """What was compared, where and with what code."""
+    best = min(tuned, key=lambda name: tuned[name]["loss"])
+    target, unigram = tuned[best], ours["mini-fast"]["unigram"]
+    commits = sorted({str(one["commit"]) for one in (*tuned.values(), *ours.values())})
+    return (
+        f"{cpu()}, {os.cpu_count()} cores, commit{'s' * (len(commits) > 1)} {' and '.join(commits)}. A run_mlm-style "
+        f"loop (transformers, AdamW, full blocks, whole words masked; {best}, the best of {len(tuned)} that were tried "
+        f"for {given.minutes:g} minutes each) reaches a held-out loss of {target['loss']:.4f} in "
+        f"{target['points'][-1][0] / 60:.1f} minutes and {target['tokens']:,} word pieces: "
+        f"{unigram - target['loss']:.2f} nats below word frequencies alone ({unigram:.4f}). Ours has "
+        f"{given.minutes / FASTER:g} minutes. Same shape, vocabulary, texts and frozen masks; every model is a plain "
+        "BERT."
+    )
+
+
 def unfinished(given: argparse.Namespace, tuned: dict[str, Any], ours: dict[str, Any]) -> Iterator[str]:
     """The line that says what was not run, where something was not."""
-    every, listed = settings(given.half), changes(given.half).keys() - {"mini"}
+    every, listed = settings(given.half), recipes(given.half).keys() - {"mini", "mini-fast"}
     if tuned.keys() == every.keys() and listed <= ours.keys():
         return
     yield ""
     yield (
         f"Provisional: of the loop's {len(every)} settings {len(tuned)} were run, of the {len(listed)} changes to "
-        f"`mini` {len(listed & ours.keys())}."
+        f"`mini` and `mini-fast` {len(listed & ours.keys())}."
     )
 
 

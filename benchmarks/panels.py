@@ -1,4 +1,4 @@
-"""The picture of benchmarks/budget.py: a panel for each recipe, with `mini` and the loop's last loss behind it."""
+"""The picture of benchmarks/budget.py: a panel for each recipe, beside what was changed and the loop's last loss."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ text { font-family: sans-serif; }
 
 
 def panels(target: dict[str, Any], ours: dict[str, Any], unigram: float) -> str:
-    """One SVG file: first the loop with `mini` and `mini-fast`, then each change beside `mini`."""
-    plain = ours.get("mini", ours["mini-fast"])
-    drawn = [("the loop (orange), mini (blue), mini-fast (green)", [plain, target, ours["mini-fast"]])]
-    drawn += [(name, [plain, None, one]) for name, one in ours.items() if name != "mini"]
+    """One SVG file: first the loop with `mini` and `mini-fast`, then each change beside the one that it was made to."""
+    plain, fast = ours.get("mini"), ours["mini-fast"]
+    drawn = [("mini (blue), the loop (orange), mini-fast (green)", [plain, target, fast])]
+    for name, one in ours.items():
+        if name not in ("mini", "mini-fast"):
+            before = [None, None, fast] if name.startswith("mini-fast") else [plain, None, None]
+            drawn.append((f"{name} (purple)", [*before, one]))
     parts = []
     for number, (title, results) in enumerate(drawn):
         lines = [line(run, one) for run, one in enumerate(results) if one]

@@ -35,6 +35,7 @@ from benchmarks.machine import place
 from benchmarks.masked_batches import collated, packs, shape, write_texts
 from benchmarks.page import put
 
+SIZES = "mini,small,base,large"
 VARIANTS = ("ours", "padded", "longest", "blocks")
 HALF = ("ours bf16", "padded bf16", "blocks bf16")
 """What is measured, too, where this processor multiplies a third faster in bfloat16, as a run of ours takes it then."""
@@ -66,10 +67,10 @@ def main() -> None:
     """Measure all variants, or one in a child process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder with abstracts/*.jsonl.gz; without it, generated texts")
-    parser.add_argument("--sizes", default="mini,small,base,large")
+    parser.add_argument("--sizes", default=SIZES, help="some only make a part of the page of their own")
     parser.add_argument("--lengths", default="128,512")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="page whose part on pretraining is replaced; without it, print")
+    parser.add_argument("--out", type=Path, help="page whose part on these sizes is replaced; without it, print")
     parser.add_argument("--profile", action="store_true", help="add where our time goes")
     parser.add_argument("--allocator", action="store_true", help="give transformers our allocator settings, too")
     parser.add_argument("--pieces", type=int, help="in a step, padding included (4096; large 2048)")
@@ -87,7 +88,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         listed = Path(work) / "texts.npz"
         write_texts(given.data, listed)
-        put("\n".join(page(given, listed)) + "\n", given.out, "pretrain")
+        some = "" if given.sizes == SIZES else f" {given.sizes}"
+        put("\n".join(page(given, listed)) + "\n", given.out, f"pretrain{some}")
 
 
 def page(given: argparse.Namespace, listed: Path) -> Iterator[str]:
@@ -106,7 +108,7 @@ def page(given: argparse.Namespace, listed: Path) -> Iterator[str]:
                 found[size, length][variant].append(child(variant, size, length, listed, given))
                 print(f"round {round_ + 1} of {given.rounds}, {size} {length}, {variant}", file=sys.stderr)
             peak = max(peak, child("peak", size, length, listed, given)["peak"])
-    yield "## Pretraining step"
+    yield "## Pretraining step" + ("" if given.sizes == SIZES else f", {given.sizes.replace(',', ', ')} alone")
     yield ""
     allocator = "our allocator settings" if given.allocator else "its allocator as it comes"
     yield (

@@ -11,16 +11,17 @@ import torch
 from benchmarks.masked_batches import collated, packs, write_texts
 
 ROOT = Path(__file__).parents[2]
-OPENING, CLOSING = "<!-- pretrain: begin -->\n", "<!-- pretrain: end -->\n"
+ALL = "<!-- pretrain: begin -->\nof all sizes\n<!-- pretrain: end -->\n"
+OPENING, CLOSING = "<!-- pretrain tiny: begin -->\n", "<!-- pretrain tiny: end -->\n"
 
 
 def test_the_quick_run(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"# Benchmarks\n\n{OPENING}of yesterday\n{CLOSING}\n## Others\n")
+    page.write_text(f"# Benchmarks\n\n{ALL}\n{OPENING}of yesterday\n{CLOSING}\n## Others\n")
     command = [sys.executable, "-m", "benchmarks.pretrain", "--quick", "--profile", "--out", str(page)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     text = page.read_text()
-    assert text.startswith("# Benchmarks\n")
+    assert text.startswith(f"# Benchmarks\n\n{ALL}\n{OPENING}## Pretraining step, tiny alone\n")
     assert text.endswith(f"{CLOSING}\n## Others\n")
     assert "yesterday" not in text
     for part in (

@@ -29,7 +29,7 @@ def test_the_quick_run_writes_a_page_and_goes_on_from_what_is_there(shards: Path
     text = page.read_text()
     (name, *_) = settings(json.loads((work / "begun.json").read_text())["half"])
     assert f"| {name} | " in text
-    said = ("1/6 of the loop's time", "In all of the loop's time", "changes to `mini` 1.")
+    said = ("1/6 of the loop's time", "In all of the loop's time", "changes to `mini` and `mini-fast` 2.")
     for part in ("| mini | ", "| mini-fast | ", *said):
         assert part in text, part
     result = json.loads((work / f"loop {name}.json").read_text())
