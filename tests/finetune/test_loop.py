@@ -144,6 +144,21 @@ def test_a_collapse_begins_anew_and_is_counted(own: Path, tiny: Path, tmp_path: 
     ]
 
 
+def test_an_epoch_of_one_answer_is_not_kept_before_one_that_learned(
+    own: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = ready(own, tiny, "classification", replace(FAST, epochs=3))
+    gold = [example.label for example in made.dev if isinstance(example, Labelled)]
+    usual = max(set(gold), key=gold.count)
+    wrong = [next(name for name in made.dataset.labels if name != label) for label in gold]
+    epochs = iter([[usual] * len(gold), wrong, [*wrong[:-1], gold[-1]]])
+    monkeypatch.setattr(loop, "predict", lambda *_: next(epochs))
+    fitted = loop.fit(made, 0, quiet)
+    assert [entry["collapsed"] for entry in fitted.history] == [True, False, False]
+    assert fitted.history[0]["dev"] > fitted.history[2]["dev"] > fitted.history[1]["dev"]
+    assert (fitted.best_epoch, fitted.collapsed) == (3, False)
+
+
 def test_a_diverged_attempt_keeps_finite_weights_and_is_counted(own: Path, tiny: Path) -> None:
     made = ready(own, tiny, "similarity", replace(FAST, lr=1e6, clip=1e6, epochs=2))
     for place, target in enumerate(made.targets):

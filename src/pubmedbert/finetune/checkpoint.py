@@ -36,7 +36,7 @@ class Progress:
     best_epoch: int = 0
     """The epoch whose weights are kept so far."""
     history: list[dict[str, float]] = field(default_factory=list)
-    """Loss and dev score of each epoch."""
+    """Loss and dev score of each epoch, and whether it answers the same to everything."""
     answers: list[Answer] = field(default_factory=list)
     """On dev, of the best epoch."""
     best: dict[str, Tensor] | None = None
@@ -46,9 +46,9 @@ class Progress:
         """An update later."""
         return replace(self, update=self.update + 1, loss=self.loss + loss, seconds=self.seconds + seconds)
 
-    def after(self, score: float, updates: int) -> Progress:
+    def after(self, score: float, updates: int, *, collapsed: bool) -> Progress:
         """When an epoch of so many updates is over and dev was scored."""
-        history = [*self.history, {"loss": self.loss / updates, "dev": score}]
+        history = [*self.history, {"loss": self.loss / updates, "dev": score, "collapsed": collapsed}]
         return replace(self, epoch=self.epoch + 1, update=0, loss=0.0, history=history)
 
 

@@ -85,7 +85,7 @@ class Fitted:
     collapsed: bool
     """Whether it diverged, or still answers the same to everything."""
     history: list[dict[str, float]] = field(repr=False)
-    """Loss and dev score of each epoch."""
+    """Loss and dev score of each epoch, and whether it answers the same to everything."""
     seconds: float
     """Time spent training the attempt that was kept, without evaluations."""
 
@@ -235,9 +235,10 @@ class _Attempt:
             ready,
             lambda share: self._report(News(f"{self._where(number)}, predicting dev: {share:.0%}")),
         )
-        at = self._at.after(score_answers(ready.dataset, ready.dev, answers), self._updates)
+        same = collapsed(ready.dev, answers, ready.dataset.task)
+        at = self._at.after(score_answers(ready.dataset, ready.dev, answers), self._updates, collapsed=same)
         loss, score = at.history[-1]["loss"], at.history[-1]["dev"]
-        if ready.recipe.select == "last" or score >= max(entry["dev"] for entry in at.history):
+        if ready.recipe.select == "last" or _merit(at.history[-1]) >= max(_merit(entry) for entry in at.history):
             at = replace(at, best=_weights(self._model), best_epoch=number, answers=answers)
         self._at = at
         text = f"{self._where(number)} done, loss {loss:.4f}, dev {score:.2%}, {self._speed()}"
@@ -324,6 +325,11 @@ def encoded_split(ready: Setup, split: Split) -> tuple[list[Example], Encoded]:
     if not examples:
         raise InputError(f"{ready.dataset.name}: the {split} split is empty")
     return examples, data.encode(examples, ready.encoder, ready.recipe)
+
+
+def _merit(epoch: dict[str, float]) -> tuple[bool, float]:
+    """What epochs are chosen by: one answer to everything comes last, however often that answer is right."""
+    return not epoch.get("collapsed", False), epoch["dev"]
 
 
 def _weights(model: Tuned) -> dict[str, Tensor]:
