@@ -92,7 +92,7 @@ def main(tokens: list[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"torch", "scipy", "optuna"}:
             raise
-        _fail(f"this command needs {error.name}: pip install 'pubmedbert[train]'")
+        _fail(f"this command needs {error.name}: pip install '.[train]' in the checkout")
     except BrokenPipeError:  # the reader of our output, such as `head`, has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

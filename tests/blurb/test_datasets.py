@@ -12,6 +12,7 @@ from pubmedbert.blurb.registry import ENTRIES, GROUPS, NAMES, entry
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import SPLITS, Dataset, Labelled, Split, Tagged
 from pubmedbert.finetune.formats.columns import read_conll
+from pubmedbert.finetune.metrics import METRICS
 
 DEV_DEVIATES = {"bc5-disease": 4_246, "ebm-pico": 87_308}
 
@@ -25,9 +26,8 @@ def test_registry() -> None:
     assert [len(names) for names in GROUPS.values()] == [5, 1, 3, 1, 1, 2]
     assert [name for names in GROUPS.values() for name in names] == list(NAMES)
     assert {name for name in NAMES if entry(name).seeds == 10} == {"biosses", "pubmedqa", "bioasq"}
-    metrics = pytest.importorskip("pubmedbert.finetune.metrics").METRICS
     for found in ENTRIES.values():
-        assert found.metric in metrics
+        assert found.metric in METRICS
         assert found.negative is None or found.negative in found.labels
         assert [found.published(split) for split in SPLITS] == [found.train, found.dev, found.test]
     with pytest.raises(InputError, match="no BLURB data set 'cola': it must be one of bc5-chem, bc5-disease"):

@@ -161,6 +161,23 @@ def test_a_data_set_that_fails_does_not_stop_the_others(
     assert written["datasets"]["biosses"]["test"] is not None
 
 
+def test_a_damaged_model_of_a_data_set_does_not_stop_the_others(
+    blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["blurb", "--model", str(tiny), "--data", str(blurb_data), "--out", str(tmp_path), *QUICK]
+    command += ["--datasets", "gad,biosses", "--keep", "all"]
+    main(command)
+    for seed in (tmp_path / "gad").glob("seed-*"):
+        (seed / "test.jsonl").unlink()
+        (seed / "model.safetensors").write_bytes((seed / "model.safetensors").read_bytes()[:-8])
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "gad could not be run" in capsys.readouterr().err
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert "model.safetensors" in written["missing"]["gad"]
+    assert written["datasets"]["biosses"]["test"] is not None
+
+
 def test_an_old_result_of_a_data_set_that_fails_now_is_not_reported(
     report: Path, blurb_data: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -122,7 +122,7 @@ def test_no_score_of_fewer(tmp_path: Path) -> None:
     report: Any = write_report(tmp_path, {"gad": "the folder gad/ is not there", "mine": "no such file"})
     assert report["blurb"] is None
     assert {task: mean for task, mean in report["tasks"].items() if mean} == {
-        "sentence similarity": {"mean": pytest.approx(90.0), "sd": None}
+        "sentence similarity": {"mean": pytest.approx(90.0), "sd": None, "caveat": ""}
     }
     assert list(report["missing"]) == [
         *(n for n in NAMES if n not in ("ncbi-disease", "pubmedqa", "biosses")),
@@ -285,3 +285,23 @@ def test_what_does_not_compare_is_said_beside_the_score(tmp_path: Path) -> None:
     assert "BLURB score: 11 of 13 data sets are missing" in Page((tmp_path / "report.html").read_text()).text
     datasets = cast("dict[str, dict[str, object]]", report["datasets"])
     assert [(one["collapsed"], one["comparable"]) for one in datasets.values()] == [(1, False), (0, True)]
+
+
+def test_what_does_not_compare_is_said_beside_the_means(tmp_path: Path) -> None:
+    fallen = {"seed": 0, "dev": 0.5, "test": 0.6, "restarts": 2, "seconds": 1.0, "best_epoch": 1, "collapsed": True}
+    changes: dict[str, dict[str, Any]] = {"biosses": {"seeds": [fallen]}, "gad": {"comparable": False}}
+    for name in NAMES:
+        write_result(tmp_path, name, [60.0], **changes.get(name, {}))
+    write_result(tmp_path, "mine", [60.0], comparable=False)
+    report: Any = write_report(tmp_path, {})
+    biosses, gad = "BIOSSES: 1 of 1 seeds collapsed", "GAD: other data than published"
+    assert report["blurb"]["caveat"] == f"{gad}; {biosses}"
+    assert {task: mean["caveat"] for task, mean in report["tasks"].items() if mean["caveat"]} == {
+        "relations": gad,
+        "sentence similarity": biosses,
+    }
+    markdown, page = (tmp_path / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    assert f"BLURB score: 60.00 ({gad}; {biosses})" in markdown
+    assert f"| sentence similarity | 60.00 ({biosses}) |" in markdown
+    assert f"<b>60.00</b><span>BLURB score</span><small>{gad}; {biosses}</small>" in page
+    assert "<span>question answering</span></li>" in page

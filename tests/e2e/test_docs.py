@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from pubmedbert.cli import COMMANDS, main
 from pubmedbert.finetune import search
@@ -113,8 +114,10 @@ def small_blurb(data: Path) -> None:
 
 
 def expanded(words: list[str], world: Path) -> Iterator[str]:
-    """The words with variables and file patterns filled in, as a shell would."""
+    """The words with variables and file patterns filled in, as a shell would; without a GPU on the CPU."""
     for word in words:
+        if word == "cuda" and not torch.cuda.is_available():
+            word = "cpu"
         filled = word.replace("$DATA", str(world / "data")).replace("$GENERAL", str(world / "general"))
         if "*" in filled:
             yield from sorted(str(path) for path in world.glob(str(Path(filled).relative_to(world))))

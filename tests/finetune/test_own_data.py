@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
+from pubmedbert.finetune import metrics
 from pubmedbert.finetune.dataset import Dataset, Labelled, Tagged
 from pubmedbert.finetune.formats.columns import RowFormat
 from pubmedbert.finetune.own_data import METRICS, TASKS, open_own
@@ -259,7 +260,6 @@ def test_lists_of_labels(tmp_path: Path) -> None:
 
 
 def test_metrics() -> None:
-    metrics = pytest.importorskip("pubmedbert.finetune.metrics")
     assert set(METRICS) == set(TASKS)
     assert {metric for known in METRICS.values() for metric in known} <= set(metrics.METRICS)
 
@@ -279,6 +279,18 @@ def test_a_tenth_of_few_documents(tmp_path: Path, count: int) -> None:
     data = open_own(make(tmp_path, 'task="ner"\nformat="conll"\ntrain="a.x"', a_x=documents))
     assert len({example.document for example in data.read("dev")}) == round(count / 10)
     assert len(data.read("train")) + len(data.read("dev")) == 6 * count
+
+
+def test_a_tenth_of_the_documents_that_a_column_names(tmp_path: Path) -> None:
+    rows = [{"text": f"pair {n}", "label": "ab"[n % 2], "pmid": str(n // 6)} for n in range(120)]
+    toml = 'task="relation"\nformat="tsv"\ntrain="a.x"\n'
+    named = open_own(make(tmp_path, toml + 'document="pmid"', a_x=table("tsv", rows)))
+    sides = [{example.document for example in named.read(split)} for split in ("train", "dev")]
+    assert [len(side) for side in sides] == [18, 2]
+    assert not sides[0] & sides[1]
+    assert len(named.notes) == 1
+    unnamed = open_own(make(tmp_path, toml, a_x=table("tsv", rows)))
+    assert unnamed.notes[1].startswith("Pairs of one sentence may be in train and in dev")
 
 
 def test_two_texts_are_enough_for_dev(tmp_path: Path) -> None:

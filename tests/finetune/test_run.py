@@ -201,6 +201,25 @@ def test_changed_data_are_another_run(own: Path, tiny: Path, tmp_path: Path) -> 
         finetune(job(tmp_path, tiny, seeds=1), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("name", "key", "value", "sentence"),
+    [
+        ("tokenizer_config.json", "do_lower_case", False, "was made with tokenizer = "),
+        ("config.json", "num_attention_heads", 4, "was made with heads = 2, now it is 4"),
+    ],
+)
+def test_another_tokenizer_or_shape_is_another_run(
+    own: Path, tiny: Path, tmp_path: Path, name: str, key: str, value: object, sentence: str
+) -> None:
+    model = shutil.copytree(tiny, tmp_path / "model")
+    finetune(job(own, model, seeds=1), tmp_path / "run")
+    settings = json.loads((model / name).read_text())
+    assert settings[key] != value
+    (model / name).write_text(json.dumps(settings | {key: value}))
+    with pytest.raises(InputError, match=sentence):
+        finetune(job(own, model, seeds=2), tmp_path / "run")
+
+
 def test_settings_that_failed_do_not_hold_the_folder(own: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="freeze = 7"):
         finetune(job(own, tiny, seeds=1, recipe=replace(FAST, freeze=7)), tmp_path / "run")

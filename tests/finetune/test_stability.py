@@ -10,7 +10,15 @@ import torch
 from pubmedbert.errors import InputError
 from pubmedbert.finetune.dataset import Labelled, Tagged
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.stability import Optimizer, collapsed, depths, freeze, learning_rate, reinitialise
+from pubmedbert.finetune.stability import (
+    Optimizer,
+    check_layers,
+    collapsed,
+    depths,
+    freeze,
+    learning_rate,
+    reinitialise,
+)
 from pubmedbert.model.head import Head
 from pubmedbert.model.tuned import Tuned
 from tests.model.reference import SMALL, randomise
@@ -59,6 +67,13 @@ def test_frozen_layers_stay_and_the_others_move() -> None:
 def test_freezing_everything_is_refused() -> None:
     with pytest.raises(InputError, match="at least one must learn"):
         freeze(model(), 2)
+
+
+def test_what_is_drawn_anew_must_not_be_frozen() -> None:
+    check_layers(Recipe(freeze=1, reinit=1), 2)
+    check_layers(Recipe(reinit=2), 2)
+    with pytest.raises(InputError, match="freeze = 1 and reinit = 2: the model has 2 layers"):
+        check_layers(Recipe(freeze=1, reinit=2), 2)
 
 
 def test_rates_shrink_from_layer_to_layer() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from transformers import ElectraForMaskedLM, ElectraForPreTraining
 
@@ -195,6 +196,15 @@ def test_a_constant_answer_gains_nothing() -> None:
     assert perfect.loss < 0.001
     with pytest.raises(InputError, match="replaced no word piece"):
         judge(torch.zeros(100), torch.zeros(100, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auc_is_that_of_scikit_learn(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    replaced = draw.random(200) < 0.2
+    scores = draw.integers(-5, 6, 200) + replaced  # many ties
+    found = judge(torch.from_numpy(scores).double(), torch.from_numpy(replaced))
+    assert found.auc == pytest.approx(roc_auc_score(replaced, scores), abs=1e-12)
 
 
 def test_flops_counted_by_hand() -> None:

@@ -18,7 +18,7 @@ from pubmedbert.finetune.recipe import chosen, load_recipe, size_of
 from pubmedbert.finetune.run import KEEP, finetune, weights
 from pubmedbert.finetune.seeds import Job, Opener
 from pubmedbert.model.checkpoint import read_config
-from pubmedbert.model.config import config_from_hf
+from pubmedbert.model.config import ModelError, config_from_hf
 from pubmedbert.model.locate import locate
 from pubmedbert.progress import say
 from pubmedbert.settings import read_toml
@@ -164,7 +164,7 @@ def run_blurb(
         name = waiting.pop(0)
         try:
             say(summary(finetune_one(model, name, folder, out / name, _suited(options, name))))
-        except InputError as error:  # the others may do well
+        except (InputError, ModelError) as error:  # the others may do well
             say(f"{name}: {error}")
             failed[name] = str(error)
             if len(failed) == count:

@@ -33,6 +33,7 @@ td.number, th.number {{ text-align: right; white-space: nowrap; }}
 .facts {{ display: flex; flex-wrap: wrap; gap: .5rem 2rem; padding: 0; list-style: none; }}
 .facts b {{ display: block; font-size: 1.35rem; font-weight: 600; }}
 .facts span {{ color: var(--soft); font-size: .875rem; }}
+.facts small {{ display: block; max-width: 20rem; color: var(--theirs); }}
 .cards {{ display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); }}
 .card {{ background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: .9rem 1rem;
   min-width: 0; }}
@@ -94,11 +95,14 @@ def page(summary: Summary) -> str:
 
 
 def _facts(summary: Summary) -> str:
-    facts = [(str(score), task) for task, score in summary.tasks.items()]
+    facts = [(str(score), task, summary.caveat(task)) for task, score in summary.tasks.items()]
     absent = sum(name in summary.missing for name in NAMES)
-    none = ("none", f"BLURB score: {absent} of {len(NAMES)} data sets are missing")
-    facts.insert(0, none if summary.blurb is None else (str(summary.blurb), "BLURB score"))
-    items = "".join(f"<li><b>{value}</b><span>{escape(name)}</span></li>" for value, name in facts)
+    none = ("none", f"BLURB score: {absent} of {len(NAMES)} data sets are missing", "")
+    facts.insert(0, none if summary.blurb is None else (str(summary.blurb), "BLURB score", summary.caveat()))
+    items = "".join(
+        f"<li><b>{value}</b><span>{escape(name)}</span>{f'<small>{escape(caveat)}</small>' if caveat else ''}</li>"
+        for value, name, caveat in facts
+    )
     return f'<ul class="facts">{items}</ul>'
 
 

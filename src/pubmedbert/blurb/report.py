@@ -51,8 +51,8 @@ def _report(summary: Summary) -> dict[str, object]:
     return {
         "model": summary.model,
         "method": METHOD,
-        "blurb": _score(summary.blurb),
-        "tasks": {task: _score(summary.tasks.get(task)) for task in GROUPS},
+        "blurb": _mean(summary),
+        "tasks": {task: _mean(summary, task) for task in GROUPS},
         "missing": summary.missing,
         "datasets": {result.dataset: _dataset(result) for result in summary.results},
         "published": {row.name: {"blurb": row.blurb, "source": row.source, "note": row.note} for row in published()},
@@ -82,16 +82,28 @@ def _score(score: Score | None) -> dict[str, float | None] | None:
     return None if score is None else asdict(score)
 
 
+def _mean(summary: Summary, task: str = "") -> dict[str, object] | None:
+    """The mean of a task type, or the BLURB score, with its caveat."""
+    score = summary.tasks.get(task) if task else summary.blurb
+    return None if score is None else {**asdict(score), "caveat": summary.caveat(task)}
+
+
+def _told(summary: Summary, task: str = "") -> str:
+    """The same as text."""
+    score, caveat = summary.tasks.get(task) if task else summary.blurb, summary.caveat(task)
+    return "" if score is None else f"{score}{f' ({caveat})' if caveat else ''}"
+
+
 def _markdown(summary: Summary) -> str:
     results = summary.results
-    tasks = [(task, str(summary.tasks.get(task, "-"))) for task in GROUPS]
+    tasks = [(task, _told(summary, task) or "-") for task in GROUPS]
     missing = [(title(name), reason) for name, reason in summary.missing.items()]
     metrics = dict.fromkeys(f"- {_plain(result.metric.title)}: {_plain(result.definition)}" for result in results)
     notes = [f"- {_plain(result.title)}: {_plain(note)}" for result in results for note in result.notes]
     sections = [
         "# BLURB report",
         f"Model: {_plain(summary.model)}",
-        f"BLURB score: {summary.blurb or 'none'}",
+        f"BLURB score: {_plain(_told(summary)) or 'none'}",
         _plain(summary.incomplete),
         _plain(METHOD),
         _table(OVERVIEW, overview(results)),

@@ -107,6 +107,11 @@ class Summary:
     blurb: Score | None
     """None unless all 13 are there."""
 
+    def caveat(self, task: str = "") -> str:
+        """What is to be known of the data sets behind a mean: of a task type, or, by default, the BLURB score."""
+        counted = [result for result in self.results if (kind := task_type(result.dataset)) and task in ("", kind)]
+        return "; ".join(f"{result.title}: {result.caveat}" for result in counted if result.caveat)
+
     @property
     def incomplete(self) -> str:
         """Why there is no BLURB score, as a sentence; "" where there is one."""

@@ -24,7 +24,8 @@ TRAINING_WINDOWS = 8
 """Windows of a text that are read in training, from its beginning: they share one backward pass, so memory."""
 _LARGEST = 1e6  # of a number to predict: its square must not leave fp32
 Target = NDArray[np.int64] | NDArray[np.float32]
-"""What an example asks for: `[W]` tag numbers of its words, or `[1]` a class or number, or `[C]` zeros and ones."""
+"""What an example asks for: `[W]` tag numbers of its words, `[1]` a class or number, or the numbers of all classes that
+hold."""
 
 
 def head_for(dataset: Dataset, recipe: Recipe) -> Head:
@@ -96,9 +97,7 @@ def _target(example: Example, task: Task, ids: dict[str, int], scheme: str) -> T
         return np.array([ids[tag] for tag in (to_scheme(tags, scheme) if task == "ner" else tags)], np.int64)
     label = example.label
     if isinstance(label, tuple):
-        held = np.zeros(len(ids), np.float32)
-        held[[ids[name] for name in label]] = 1
-        return held
+        return np.array([ids[name] for name in label], np.int64)
     if not isinstance(label, float):
         return np.array([ids[str(label)]], np.int64)
     if abs(label) > _LARGEST:
@@ -143,7 +142,12 @@ def wanted(packed: Pack, asked: Sequence[Target], head: Head) -> Tensor:
     """
     if head.level == "tokens":
         return torch.from_numpy(np.concatenate([asked[row.example][list(row.words)] for row in packed.rows]))
-    stacked = np.stack([asked[number] for number in packed.examples])  # [E, 1] or [E, C]
+    if head.problem == "multi":
+        held = torch.zeros(len(packed.examples), len(head.labels))  # [E, C]
+        for row, number in zip(held, packed.examples, strict=True):
+            row[torch.from_numpy(asked[number])] = 1
+        return held
+    stacked = np.stack([asked[number] for number in packed.examples])  # [E, 1]
     return torch.from_numpy(stacked if head.problem != "single" else stacked[:, 0])
 
 

@@ -20,7 +20,7 @@ from pubmedbert.finetune.data import Encoded, Target
 from pubmedbert.finetune.dataset import Dataset, Example, Split, has_pairs, hidden
 from pubmedbert.finetune.logits import example_logits
 from pubmedbert.finetune.recipe import Recipe
-from pubmedbert.finetune.stability import Answer, Optimizer, collapsed, freeze, mixed, reinitialise
+from pubmedbert.finetune.stability import Answer, Optimizer, check_layers, collapsed, freeze, mixed, reinitialise
 from pubmedbert.infer.labels.rows import RowEncoder
 from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model import hf
@@ -271,6 +271,9 @@ def new_model(base: Bert, head: Head, recipe: Recipe, seed: int) -> Tuned:
     """The pretrained encoder under a new classifier, with the recipe's techniques applied.
 
     A pooler is taken from the checkpoint where it has one, else it starts from new weights.
+
+    Raises:
+        InputError: the model has too few layers for the techniques.
     """
     config = replace(base.config, dropout=recipe.dropout, attention_dropout=recipe.dropout)
     model = Tuned(config, head)
@@ -281,6 +284,7 @@ def new_model(base: Bert, head: Head, recipe: Recipe, seed: int) -> Tuned:
             initialise(model.pooler, config, mixed(seed, 1))
         else:
             model.pooler.load_state_dict(base.pooler.state_dict())
+    check_layers(recipe, config.layers)
     reinitialise(model, recipe.reinit, seed)
     freeze(model, recipe.freeze)
     return model

@@ -8,7 +8,7 @@ in whether classes are pooled (micro) or averaged (macro). Counts add up over ex
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -159,11 +159,13 @@ def details(
     if of(metric).things is None:
         values(gold, predicted)
         return found
-    classes, table = _by_class(metric, gold, predicted, labels, negative)
-    totals = table.sum(axis=0)
+    classes, things = _by_class(metric, gold, predicted, labels, negative)
+    totals = np.zeros((len(classes) or 1, 3), np.int64)
+    for _, place, kind in things:
+        totals[place, kind] += 1
     if of(metric).average == "micro" and metric != "accuracy":
         found["overall"] = _rates(totals.sum(axis=0))
-    return found | {"classes": {name: _rates(totals[place]) for place, name in enumerate(classes)}}
+    return found | {"classes": {name: _rates(totals[place]) for name, place in classes.items()}}
 
 
 def counts(
@@ -182,8 +184,12 @@ def counts(
     Raises:
         ValueError: also for a correlation, which has none.
     """
-    _, table = _by_class(metric, gold, predicted, labels, negative)  # [E, C, 3]
-    return table.sum(axis=1) if of(metric).average == "micro" else table.reshape(len(table), -1)
+    classes, things = _by_class(metric, gold, predicted, labels, negative)
+    pooled = of(metric).average == "micro"
+    table = np.zeros((len(gold), 1 if pooled else len(classes) or 1, 3), np.int64)  # without any class the score is 0
+    for example, place, kind in things:
+        table[example, 0 if pooled else place, kind] += 1
+    return table.reshape(len(table), -1)
 
 
 def from_counts(totals: NDArray[Any]) -> NDArray[np.float64]:
@@ -247,8 +253,11 @@ def of(name: str) -> Metric:
 
 def _by_class(
     metric: str, gold: Sequence[Gold], predicted: Sequence[Gold], labels: Sequence[str], negative: str | None
-) -> tuple[tuple[str, ...], Counts]:
-    """The classes, and [E, C, 3] of what is right, predicted and in gold."""
+) -> tuple[dict[str, int], Iterator[tuple[int, int, int]]]:
+    """The classes with their places, and all things that count.
+
+    Of each thing there is the example, the place of its class, and 0 for right, 1 for predicted or 2 for in gold.
+    """
     things, average = of(metric).things, of(metric).average
     if things is None:
         raise ValueError(f"{metric} has no counts")
@@ -262,13 +271,14 @@ def _by_class(
         classes = [*labels, *sorted(seen - set(labels))]
     left_out = {"O"} if things is _words else set() if metric == "accuracy" else {negative}
     column = {name: place for place, name in enumerate(name for name in classes if name not in left_out)}
-    table = np.zeros((len(pairs), len(column) or 1, 3), dtype=np.int64)  # without any class the score is 0
-    for row, (wanted, guessed) in zip(table, pairs, strict=True):
-        for kind, side in enumerate((wanted & guessed, guessed, wanted)):
-            for name, _ in side:
-                if name in column:
-                    row[column[name], kind] += 1
-    return tuple(column), table
+    found = (
+        (example, column[name], kind)
+        for example, (wanted, guessed) in enumerate(pairs)
+        for kind, side in enumerate((wanted & guessed, guessed, wanted))
+        for name, _ in side
+        if name in column
+    )
+    return column, found
 
 
 def _check_lengths(gold: Sequence[Any], predicted: Sequence[Any], *, tags: bool = False) -> None:

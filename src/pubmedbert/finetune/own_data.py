@@ -52,7 +52,7 @@ _FORMATS: dict[Task, tuple[Format, ...]] = {
 }
 _RELEASE_KEYS = {"task", "format", "train", "dev", "test", "metric"}
 _CONLL_KEYS = _RELEASE_KEYS | {"text", "label"}
-_ROW_KEYS = _CONLL_KEYS | {"text_b", "id", "negative", "separator"}
+_ROW_KEYS = _CONLL_KEYS | {"text_b", "id", "document", "negative", "separator"}
 _WITH_NEGATIVE: tuple[Task, ...] = ("relation", "classification", "pairs")
 _TWO_TEXTS: tuple[Task, ...] = ("similarity", "pairs")
 _DEV_SHARE = 10  # a tenth of train, where there is no dev
@@ -110,6 +110,8 @@ def open_own(path: Path) -> Dataset:
             labels = (*labels, *strange)
     if own.train_only:
         notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none.")
+        if own.task == "relation" and not any(example.document for example in own.read(own.files["train"])):
+            notes.append('Pairs of one sentence may be in train and in dev; document = "COLUMN" prevents that.')
     return Dataset(
         name=path.stem,
         task=own.task,
@@ -204,7 +206,7 @@ def _conll(path: Path, table: dict[str, Any], task: Task) -> Reader:
 def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Reader:
     text, label = (_string(path, table, key, key) for key in ("text", "label"))
     second = _string(path, table, "text_b", "text_b") if task in _TWO_TEXTS or "text_b" in table else None
-    identifier = _string(path, table, "id") if "id" in table else None
+    identifier, document = (_string(path, table, key) if key in table else None for key in ("id", "document"))
     separator = None if form == "jsonl" else _string(path, table, "separator", ",")
 
     def read(file: Path) -> Sequence[Example]:
@@ -217,7 +219,8 @@ def _rows(path: Path, table: dict[str, Any], task: Task, form: RowFormat) -> Rea
             seen.add(name)
             _check_quotes(row, str(row.cell(label)), form)
             said = _label(row, label, task, separator)
-            examples.append(Labelled(name, row.text(text), said, row.text(second) if second else None))
+            of = _scalar(row, document) if document else ""
+            examples.append(Labelled(name, row.text(text), said, row.text(second) if second else None, of))
         if not examples:
             raise InputError(f"{file} holds no example")
         return examples

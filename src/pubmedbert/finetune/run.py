@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from pubmedbert.finetune.score import RESULT, score_run
 from pubmedbert.finetune.search import LOG, search
 from pubmedbert.finetune.seeds import MODEL, Job
 from pubmedbert.finetune.workers import each_seed
-from pubmedbert.model.config import ModelError
+from pubmedbert.model.checkpoint import read_config
+from pubmedbert.model.config import ModelError, config_from_hf
 from pubmedbert.progress import say
+from pubmedbert.vocab.folder import dump, load
 
 SETTINGS = "settings.json"
 _WEIGHTS = (MODEL, "pytorch_model.bin")
-_TOKENIZER = ("tokenizer.json", "vocab.txt")
 KEEP = ("all", "best", "none")
 
 
@@ -111,7 +112,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         "dev": fingerprint(dataset.read("dev")),
         "model": job.model_name,
         "weights": weights(job.model),
-        "tokenizer": _hash(job.model, _TOKENIZER),
+        "shape": asdict(config_from_hf(read_config(job.model))),
+        "tokenizer": hashlib.sha256(dump(load(job.model)).encode()).hexdigest(),
         "recipe": asdict(job.recipe),
         "search": job.search,
     }
@@ -145,12 +147,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
 
 def weights(model: Path) -> str:
     """A hash of a model's weights, by which runs tell models apart, whatever they are called."""
-    return _hash(model, _WEIGHTS)
-
-
-def _hash(model: Path, names: Iterable[str]) -> str:
-    """Of the first of some files that a model's folder has; "" where it has none."""
-    return next((sha256(model / name) for name in names if (model / name).exists()), "")
+    return next((sha256(model / name) for name in _WEIGHTS if (model / name).exists()), "")
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

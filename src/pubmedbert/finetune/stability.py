@@ -50,6 +50,17 @@ def freeze(model: Tuned, layers: int) -> None:
         parameter.requires_grad_(not (layers and depth <= layers))
 
 
+def check_layers(recipe: Recipe, layers: int) -> None:
+    """Refuse to freeze layers whose weights are drawn anew: they would never learn.
+
+    Raises:
+        InputError: a layer is to be both.
+    """
+    if recipe.freeze and recipe.reinit and recipe.freeze + recipe.reinit > layers:
+        both = f"freeze = {recipe.freeze} and reinit = {recipe.reinit}"
+        raise InputError(f"{both}: the model has {layers} layers, so some would be drawn anew and never learn")
+
+
 def reinitialise(model: Tuned, layers: int, seed: int) -> None:
     """Draw new weights for the top `layers` layers and, where there are any, the pooler (Zhang et al. 2021, section 4).
 

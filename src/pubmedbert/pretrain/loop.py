@@ -336,7 +336,8 @@ def _device_errors() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         what = str(error).splitlines()[0]
-        raise InputError(f"the GPU's memory is full ({what}): set a lower pack_tokens, or recompute") from error
+        advice = "set recompute, or start again with a lower pack_tokens"
+        raise InputError(f"the GPU's memory is full ({what}): {advice}") from error
     except RuntimeError as error:
         if "deterministic" not in str(error):
             raise

@@ -198,7 +198,7 @@ def check_sinks(names: Sequence[str]) -> None:
         if name not in SINKS:
             raise InputError(f"--log {name} is not known; there are {' and '.join(SINKS)}")
         if find_spec(name) is None:
-            raise InputError(f"--log {name} needs {name}: pip install 'pubmedbert[{name}]'")
+            raise InputError(f"--log {name} needs {name}: pip install '.[{name}]' in the checkout")
 
 
 @contextmanager

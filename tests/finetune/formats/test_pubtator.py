@@ -36,6 +36,14 @@ def test_documents(tmp_path: Path) -> None:
     assert (second.pmid, second.text, second.annotations) == ("2", "Nothing. ", ())
 
 
+def test_blanks_around_a_mention_are_not_of_it(tmp_path: Path) -> None:
+    (document,) = read(tmp_path, "1|t|A  tumour , no\n1|a|\n1\t1\t10\t tumour \tDisease\n")
+    assert document.annotations == (Annotation(3, 9, "tumour", "Disease"),)
+    assert altered([document]) == ""
+    (only,) = tagged([document])
+    assert only.tags == ("O", "B-Disease", "O", "O")
+
+
 def test_tagged(tmp_path: Path) -> None:
     one, two, again = tagged(read(tmp_path, TEXT + TEXT.partition("\n2|")[0]))
     assert (one.id, two.id, again.id, again.document) == ("1", "2", "1-2", "1")

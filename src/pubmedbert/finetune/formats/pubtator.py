@@ -170,8 +170,9 @@ def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
     if not cells[4].strip():
         raise InputError(f"{where}: the mention {cells[3]!r} has no type")
     start, end = int(cells[1]), int(cells[2])
-    if start >= end or text[start:end].strip() != cells[3].strip():  # a mention in NCBI-disease has spaces after it
+    if start >= end or text[start:end].strip() != cells[3].strip():  # mentions in NCBI-disease have spaces around
         raise InputError(
             f"{where}: characters {start} to {end} of the document are {text[start:end]!r}, not {cells[3]!r}"
         )
+    start, end = start + len(text[start:end]) - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())
     yield Annotation(start, end, text[start:end], cells[4], cells[5] if len(cells) > 5 else "")

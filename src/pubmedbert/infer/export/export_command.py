@@ -27,7 +27,7 @@ def export(
     dtype
         Numbers of the weights; float16 halves the size.
     int8
-        Also judge the model in 8 bits, which is several times faster (about twice, where a processor lacks VNNI
+        Also judge the model in 8 bits, which is about three times as fast (twice, where a processor lacks VNNI
         instructions) and is then used by fill-mask and serve. It is refused if it fills fewer than 97% of the masks in
         a text as the full model does. The folder is no smaller: it holds the full weights and the verdict, which
         another export of the same weights to it keeps.

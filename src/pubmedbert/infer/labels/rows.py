@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ Long = Literal["windows", "truncate"]
 """What is done with a text that is longer than a row: overlapping windows over all of it, or its beginning only."""
 SHORTEST_ROW = 8
 """The least `max_length`: shorter rows hold little but [CLS] and [SEP]."""
+_AT_ONCE = 1000  # texts that the tokenizer is asked of together
 _OVERLAP = 4  # neighbouring windows share one part in four of their room
 
 
@@ -101,7 +102,7 @@ class RowEncoder:
 
     def words(self, words: Sequence[str], example: int) -> list[Row]:
         """Rows of words that are given one by one; see `words_batch`."""
-        return self._word_rows(self._words_pieces([words])[0], example)
+        return self._word_rows(next(self._words_pieces([words])), example)
 
     def words_batch(self, sentences: Sequence[Sequence[str]]) -> list[list[Row]]:
         """Rows of the words of each example, numbered from 0.
@@ -135,7 +136,7 @@ class RowEncoder:
             given = [[text[slice(*span)] for span in spans] for text, spans in zip(texts, spans_of, strict=True)]
             return list(zip(self.words_batch(given), spans_of, strict=True))
         found = []
-        encodings = self._pieces.encode_batch([valid(text) for text in texts], add_special_tokens=False)
+        encodings = self._encodings([valid(text) for text in texts])
         for example, encoding in enumerate(encodings):
             pieces: dict[int, list[int]] = {}
             spans: dict[int, tuple[int, int]] = {}
@@ -152,7 +153,7 @@ class RowEncoder:
         Raises:
             InputError: a text is not valid Unicode.
         """
-        encodings = self._pieces.encode_batch([valid(text) for text in texts], add_special_tokens=False)
+        encodings = self._encodings([valid(text) for text in texts])
         return [
             FoundPieces(
                 self._word_rows([[piece] for piece in encoding.ids], example),
@@ -165,7 +166,7 @@ class RowEncoder:
 
     def text(self, text: str, text_b: str | None, example: int, long: Long = "windows") -> list[Row]:
         """Rows of a text, or of two; see `text_batch`."""
-        a, b = self._texts_pieces([(text, text_b)])[0]
+        a, b = next(self._texts_pieces([(text, text_b)]))
         return self._text_rows(a, b, example, long)
 
     def text_batch(self, texts: Sequence[tuple[str, str | None]], long: Long = "windows") -> list[list[Row]]:
@@ -184,23 +185,25 @@ class RowEncoder:
         pairs = self._texts_pieces(texts)
         return [self._text_rows(a, b, example, long) for example, (a, b) in enumerate(pairs)]
 
-    def _words_pieces(self, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:
+    def _words_pieces(self, sentences: Sequence[Sequence[str]]) -> Iterator[list[list[int]]]:
         """The pieces of each word of each sentence, at least one."""
         given = [[valid(word) for word in words] for words in sentences]
-        encodings = self._pieces.encode_batch(given, is_pretokenized=True, add_special_tokens=False)
-        found = []
-        for words, encoding in zip(given, encodings, strict=True):
+        for words, encoding in zip(given, self._encodings(given, is_pretokenized=True), strict=True):
             pieces: list[list[int]] = [[] for _ in words]
             for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
                 if word is not None:
                     pieces[word].append(piece)
-            found.append([word or [self._unknown] for word in pieces])
-        return found
+            yield [word or [self._unknown] for word in pieces]
 
-    def _texts_pieces(self, texts: Sequence[tuple[str, str | None]]) -> list[tuple[list[int], list[int] | None]]:
-        given = [valid(text) for pair in texts for text in pair if text is not None]
-        encodings = iter(self._pieces.encode_batch(given, add_special_tokens=False))
-        return [(next(encodings).ids, None if b is None else next(encodings).ids) for _, b in texts]
+    def _texts_pieces(self, texts: Sequence[tuple[str, str | None]]) -> Iterator[tuple[list[int], list[int] | None]]:
+        encodings = self._encodings([valid(text) for pair in texts for text in pair if text is not None])
+        return ((next(encodings).ids, None if b is None else next(encodings).ids) for _, b in texts)
+
+    def _encodings(self, given: Sequence[Any], *, is_pretokenized: bool = False) -> Iterator[Any]:
+        """What the tokenizer says of each text, or list of words, some at a time: it says much."""
+        for first in range(0, len(given), _AT_ONCE):
+            part = list(given[first : first + _AT_ONCE])
+            yield from self._pieces.encode_batch(part, is_pretokenized=is_pretokenized, add_special_tokens=False)
 
     def _word_rows(self, pieces: Sequence[Sequence[int]], example: int) -> list[Row]:
         room = self.max_length - 2
