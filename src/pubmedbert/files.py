@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     path = path.resolve() if path.name in ("", "..") else path
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)
             yield temporary
@@ -55,7 +55,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full or the folder can't be written, or is a drive.
     """
-    with _disk_errors(path):
+    with disk_errors(path):
         try:
             path = path.resolve() if path.name in ("", "..") or path.is_symlink() else path
         except RuntimeError as error:
@@ -65,7 +65,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
-        with _disk_errors(path):
+        with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)
             temporary.mkdir()
@@ -103,7 +103,7 @@ def locked(folder: Path, busy: str = "") -> Iterator[int]:
             done in a folder that was made for it, and left nothing there, the folder goes, too.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -198,7 +198,12 @@ def sha256(path: Path) -> str:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says of `path`, as it is written, into one sentence.
+
+    Raises:
+        WriteError: the disk is full, or the path can't be written.
+    """
     try:
         yield
     except shutil.Error as error:  # of a tree: a list of what could not be copied, and why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,13 +19,17 @@ from safetensors.numpy import load_file, save_file
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
 from pubmedbert.explore import index as indexing
-from pubmedbert.explore.index import make_index
+from pubmedbert.explore.index import make_index, open_layer
 from pubmedbert.explore.index_files import FILES, Index, open_index
+from pubmedbert.explore.neighbours import neighbours
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.files import write_json
+from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
 from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.vocab.folder import write_files
 from tests.corpus.samples import write_records
 from tests.explore.conftest import FakeCorpus
+from tests.infer.tuned_folders import HEADS, tuned_folder
 
 Refused = Callable[..., str]
 
@@ -136,7 +141,7 @@ def test_other_inputs_are_refused(
         make_index(FakeCorpus(), large_vocabulary, made.folder, layer=1)
     with pytest.raises(InputError, match="made with another corpus and limit; choose"):
         make_index(FakeCorpus(5), large_vocabulary, made.folder, limit=2)
-    with pytest.raises(InputError, match="made with another model"):
+    with pytest.raises(InputError, match="made with another model and tokenizer"):
         make_index(FakeCorpus(), padded_vocabulary, made.folder)
     with pytest.raises(InputError, match="--layer must be from 1 to 2, the layers of this model, not 3"):
         make_index(FakeCorpus(), large_vocabulary, tmp_path / "new", layer=3)
@@ -146,7 +151,81 @@ def test_other_inputs_are_refused(
     with pytest.raises(InputError, match=r"holds photo\.jpg and no index; choose another --out"):
         make_index(FakeCorpus(), large_vocabulary, tmp_path)
     with pytest.raises(InputError, match="made with another model, or with other weights"):
-        made.require(ExploredModel(padded_vocabulary).fingerprint)
+        made.require(ExploredModel(padded_vocabulary).fingerprint, "")
+
+
+def test_an_index_is_of_one_tokenizer(large_vocabulary: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(large_vocabulary, tmp_path / "model"))
+    index = make_index(FakeCorpus(5), folder, tmp_path / "index")
+    exported = tmp_path / "export"
+    exported.mkdir()
+    write_files(ModelTokenizer(folder, 30522).pieces, exported)
+    index.require(fingerprint(folder), ModelTokenizer(exported, 30522).fingerprint)
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"do_lower_case": False}))
+    with pytest.raises(InputError, match="holds an index made with another tokenizer; choose another --out"):
+        make_index(FakeCorpus(5), folder, index.folder)
+    model = ExploredModel(folder)
+    with pytest.raises(InputError, match="was made with another tokenizer of this model; make an index for this one"):
+        neighbours(index, model, model.view("a cell"), 1)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_model_replaced_while_it_is_indexed_mixes_with_no_other(
+    large_vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layer: int
+) -> None:
+    monkeypatch.setenv("PUBMEDBERT_CACHE", str(tmp_path / "cache"))
+    folder = Path(shutil.copytree(large_vocabulary, tmp_path / "model"))
+    old = load_file(folder / "model.safetensors")
+    weights = {name: values + 1 for name, values in old.items()}
+
+    class Replacing(FakeCorpus):
+        """Hashed for so long that the model is another one meanwhile."""
+
+        def fingerprint(self) -> str:
+            save_file(weights, folder / "model.safetensors", {"format": "pt"})
+            return super().fingerprint()
+
+    with pytest.raises(InputError, match="was replaced after it was opened; start again"):
+        make_index(Replacing(5), folder, tmp_path / "index", layer=layer)
+    assert not (tmp_path / "index" / "meta.json").exists()
+    save_file(old, folder / "model.safetensors", {"format": "pt"})
+
+    def replaced(*arguments: Any) -> Any:
+        found = read_checkpoint(*arguments)
+        save_file(weights, tmp_path / "new", {"format": "pt"})
+        (tmp_path / "new").replace(folder / "model.safetensors")  # what was read before stays mapped
+        return found
+
+    mark = fingerprint(folder)
+    monkeypatch.setattr(indexing, "read_checkpoint", replaced)
+    with pytest.raises(InputError, match="was replaced"):
+        open_layer(folder, mark, layer, 1)
+    assert not list((tmp_path / "cache").glob(f"onnx-*-{mark}-*"))
+
+
+@pytest.mark.parametrize("name", ["mean", "tags"])
+def test_fine_tuned_models(tmp_path: Path, name: str) -> None:
+    model = ExploredModel(tuned_folder(tmp_path / name, HEADS[name]))
+    for layer, of in ((2, "states"), (1, "states"), (2, "heads")):
+        index = make_index(FakeCorpus(5), model.folder, tmp_path / f"{of}{layer}", layer=layer, of=of)  # type: ignore[arg-type]
+        view = model.view(index.sentence(1))
+        found = neighbours(index, model, view, 1, count=1)
+        assert (found[0].sentence, found[0].start) == (index.sentence(1), 0)
+        assert found[0].score == pytest.approx(1, abs=1e-3)
+
+
+def test_a_full_disk_is_said(made: Index, large_vocabulary: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(InputError, match=f"cannot write {out}: File too large"):
+            make_index(FakeCorpus(), large_vocabulary, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    make_index(FakeCorpus(), large_vocabulary, out)
+    assert contents(out) == contents(made.folder)
 
 
 def test_a_lower_layer_and_a_limit(made: Index, explored: ExploredModel, tmp_path: Path) -> None:
@@ -190,13 +269,14 @@ def test_a_damaged_index_is_refused(made: Index, tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 1}, "says format 1; this version reads format 2"),
+        ({"format": 2}, "says format 2; this version reads format 3"),
         ({"kind": "moods"}, "is damaged: meta.json does not say what it was made from"),
         ({"files": None}, "is damaged: "),
         ({"files": {}}, "is damaged: meta.json lacks 'vectors.bin'"),
         ({"width": 31}, "is damaged: cannot reshape"),
         ({"width": "x"}, "is damaged: "),
         ({"model": None}, "is damaged: meta.json does not say what it was made from"),
+        ({"tokenizer": None}, "is damaged: meta.json does not say what it was made from"),
     ],
 )
 def test_damaged_meta_data_is_refused(made: Index, tmp_path: Path, change: dict[str, object], sentence: str) -> None:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,13 @@ from pubmedbert.explore.index_files import (
     open_index,
     scales,
 )
-from pubmedbert.files import locked, read_json, sha256, write_json
+from pubmedbert.files import disk_errors, locked, read_json, sha256, write_json
 from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_heads, thread_count
 from pubmedbert.infer.engines.quantise import quantise
-from pubmedbert.infer.engines.weights import fingerprint, read_checkpoint
+from pubmedbert.infer.engines.weights import check_unchanged, fingerprint, is_tuned, read_checkpoint
 from pubmedbert.infer.tokenizer import ModelTokenizer
-from pubmedbert.model.checkpoint import Checkpoint
+from pubmedbert.model.checkpoint import read_config
+from pubmedbert.model.config import ModelConfig
 from pubmedbert.progress import progress, say
 from pubmedbert.shards.write import sentences, splitter
 
@@ -105,18 +106,20 @@ def make_index(
 
     Raises:
         InputError: the layer is none of the model's; `out` holds something else; another process works on it; the
-            model's states are no numbers; the disk is full.
+            model's states are no numbers, or it is replaced meanwhile; the disk is full.
         ModelError: the folder holds no BERT.
     """
-    checkpoint = read_checkpoint(model, "encoder")
-    layer = checkpoint.config.layers if layer is None else layer
-    inputs = {**_inputs(corpus, model, checkpoint, layer, limit), "kind": of}
+    mark = fingerprint(model)  # before anything else is read: what is replaced from here on is found by it
+    config = read_checkpoint(model, _part(model)).config
+    layer = config.layers if layer is None else layer
+    tokenizer = ModelTokenizer(model, config.vocab_size)
+    of_model = {"model": mark, "tokenizer": tokenizer.fingerprint}
+    inputs = {"format": FORMAT, **of_model, **_inputs(corpus, config, layer, limit), "kind": of}
     with locked(out, busy=f"another process makes {out}; wait for it, or choose another --out"):
         if (out / META).exists():
             return _reused(out, inputs)
         sizes, documents = _resumed(out, inputs)
-        tokenizer = ModelTokenizer(model, checkpoint.config.vocab_size)
-        encoder = open_layer(model, checkpoint, layer, threads, of)
+        encoder = open_layer(model, mark, layer, threads, of)
         total = min(corpus.kept(), limit or corpus.kept())
         with progress("indexing", total, "documents", done=documents) as advance, ExitStack() as stack:
             writer = _Writer(out, inputs, sizes, stack, documents)
@@ -129,40 +132,67 @@ def make_index(
     return open_index(out)
 
 
-def _inputs(corpus: Corpus, model: Path, checkpoint: Checkpoint, layer: int, limit: int | None) -> dict[str, object]:
-    """What an index is made from, as `meta.json` says it."""
-    layers = checkpoint.config.layers
-    if not 1 <= layer <= layers:
-        raise InputError(f"--layer must be from 1 to {layers}, the layers of this model, not {layer}")
+def _inputs(corpus: Corpus, config: ModelConfig, layer: int, limit: int | None) -> dict[str, object]:
+    """What an index is made from beside the model, as `meta.json` says it."""
+    if not 1 <= layer <= config.layers:
+        raise InputError(f"--layer must be from 1 to {config.layers}, the layers of this model, not {layer}")
     if limit is not None and limit < 1:
         raise InputError(f"--limit must be at least 1, not {limit}")
     return {
-        "format": FORMAT,
-        "model": fingerprint(model),
         "layer": layer,
-        "width": checkpoint.config.width,
+        "width": config.width,
         "corpus": corpus.fingerprint(),
         "limit": limit,
         "sentence_splitter": splitter(),
     }
 
 
-def open_layer(
-    folder: Path, checkpoint: Checkpoint, layer: int, threads: int | None, of: Vectors = "states"
+def _part(folder: Path) -> Literal["encoder", "tuned"]:
+    """What is read of a model: fine-tuned ones are in folders of their own kind."""
+    return "tuned" if is_tuned(read_config(folder)) else "encoder"
+
+
+def open_layer(folder: Path, mark: str, layer: int, threads: int | None, of: Vectors = "states") -> Encoder:
+    """The first layers of a model as an encoder of their own, in fp32: nothing behind them is computed.
+
+    Args:
+        folder: of the model.
+        mark: its fingerprint.
+        layer: the last one that is computed, from 1.
+        threads: processor threads used.
+        of: what is computed.
+
+    Raises:
+        InputError: the model is no longer the one of the fingerprint.
+    """
+    part = _part(folder)
+    config = read_checkpoint(folder, part).config
+    encoder: Encoder
+    if layer < config.layers:
+        encoder = _cut(folder, part, mark, layer, threads, of)
+    elif of == "heads":
+        encoder = open_heads(folder, part=part, threads=threads)
+    else:
+        encoder = open_encoder(folder, part=part, precision="fp32", backend="onnx", threads=threads)
+    check_unchanged(folder, mark)
+    return encoder
+
+
+def _cut(
+    folder: Path, part: Literal["encoder", "tuned"], mark: str, layer: int, threads: int | None, of: Vectors
 ) -> Encoder:
-    """The first layers of a model as an encoder of their own, in fp32: nothing behind them is computed."""
-    if layer == checkpoint.config.layers:
-        if of == "heads":
-            return open_heads(folder, threads=threads)
-        return open_encoder(folder, precision="fp32", backend="onnx", threads=threads)
+    """A model without its last layers, converted."""
     from pubmedbert.infer.cache import cached
     from pubmedbert.infer.engines.converted import VERSION, convert, open_converted
     from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
 
-    mark = fingerprint(folder)
-    cut = replace(checkpoint, config=replace(checkpoint.config, layers=layer))
-    key = f"onnx-{VERSION}-{mark}-encoder-layer{layer}"
-    made = cached(key, lambda made: convert(cut, made, mark), lambda made: open_converted(made, mark) is not None)
+    def make(made: Path) -> None:
+        whole = read_checkpoint(folder, part)
+        convert(replace(whole, config=replace(whole.config, layers=layer)), made, mark)
+        check_unchanged(folder, mark)  # what was converted is kept under this name for good
+
+    key = f"onnx-{VERSION}-{mark}-{part}-layer{layer}"
+    made = cached(key, make, lambda made: open_converted(made, mark) is not None)
     found = open_converted(made, mark)
     if found is None:
         raise InputError(f"{made} is damaged and cannot be made anew; delete it")
@@ -246,9 +276,11 @@ class _Writer:
         self._files: dict[str, IO[bytes]] = {}
         self._note(sizes)  # before there are files, so that those of a killed run are always known as such
         for name in FILES:
-            file = self._files[name] = stack.enter_context((out / name).open("ab"))
-            file.truncate(sizes[name])  # what a killed run wrote of a batch that it did not finish
-            file.seek(0, os.SEEK_END)
+            with disk_errors(out):
+                file = self._files[name] = (out / name).open("ab")
+                stack.callback(self._close, file)
+                file.truncate(sizes[name])  # what a killed run wrote of a batch that it did not finish
+                file.seek(0, os.SEEK_END)
         self._text_bytes = sizes[TEXTS]
 
     def add(
@@ -270,30 +302,36 @@ class _Writer:
         words["sentence"] = [first_sentence + one.sentence for one in found for _ in one.spans]
         words["start"] = [start for one in found for start, _ in one.spans]
         words["end"] = [end for one in found for _, end in one.spans]
-        self._files[VECTORS].write(vectors.tobytes())
-        self._files[WORDS].write(words.tobytes())
-        self._files[SENTENCES].write(table.tobytes())
-        self._files[TEXTS].write(b"".join(written))
-        self._files[DOCUMENTS].write("".join(f"{doc_id}\n" for doc_id, _, _ in batch).encode())
+        with disk_errors(self._out):
+            self._files[VECTORS].write(vectors.tobytes())
+            self._files[WORDS].write(words.tobytes())
+            self._files[SENTENCES].write(table.tobytes())
+            self._files[TEXTS].write(b"".join(written))
+            self._files[DOCUMENTS].write("".join(f"{doc_id}\n" for doc_id, _, _ in batch).encode())
         self._text_bytes += sum(map(len, written))
         self._documents += len(batch)
         self._step()
 
     def finish(self) -> None:
         """Write `meta.json`: the index is whole."""
-        files = {
-            name: {"size": (self._out / name).stat().st_size, "sha256": sha256(self._out / name)} for name in FILES
-        }
+        with disk_errors(self._out):
+            sizes = {name: (self._out / name).stat().st_size for name in FILES}
+        files = {name: {"size": sizes[name], "sha256": sha256(self._out / name)} for name in FILES}
         counts = {"documents": self._documents, "text_bytes": self._text_bytes}
         write_json(self._out / META, {**self._inputs, **counts, "files": files})
 
     def _step(self) -> None:
         sizes = {}
-        for name, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
-            sizes[name] = file.tell()
+        with disk_errors(self._out):
+            for name, file in self._files.items():
+                file.flush()
+                os.fsync(file.fileno())
+                sizes[name] = file.tell()
         self._note(sizes)
+
+    def _close(self, file: IO[bytes]) -> None:
+        with disk_errors(self._out):  # of a full disk, closing says once more that it is
+            file.close()
 
     def _note(self, sizes: Mapping[str, int]) -> None:
         write_json(self._out / _PROGRESS, {**self._inputs, "documents": self._documents, "sizes": sizes})

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pubmedbert.errors import InputError
 from pubmedbert.files import read_json, sha256
 
-FORMAT = 2
+FORMAT = 3
 Vectors = Literal["states", "heads"]
 """What of a word is indexed: its state after a layer, or what the heads of the layer give, side by side."""
 META, VECTORS, WORDS, SENTENCES, TEXTS, DOCUMENTS = (
@@ -37,7 +37,7 @@ class Index:
 
     folder: Path
     meta: Mapping[str, Any]
-    """`model` (its fingerprint), `layer` (from 1), `kind` (one of `Vectors`), `width`, `corpus` (its fingerprint),
+    """`model`, `tokenizer`, `corpus` (their fingerprints), `layer` (from 1), `kind` (one of `Vectors`), `width`,
     `limit`, `documents`, `text_bytes`, and of each file in `files` its `size` and `sha256`."""
     vectors: NDArray[np.int8]
     """`[N, D]`, mapped."""
@@ -65,16 +65,21 @@ class Index:
         start = int(self.sentences["end"][number - 1]) if number else 0
         return self.texts[start : int(self.sentences["end"][number])].tobytes().decode()
 
-    def require(self, fingerprint: str) -> None:
-        """Refuse a model that the index was not made with.
+    def require(self, fingerprint: str, tokenizer: str) -> None:
+        """Refuse a model that the index was not made with, or one that cuts texts in another way by now.
+
+        Args:
+            fingerprint: of the model.
+            tokenizer: the fingerprint of its tokenizer.
 
         Raises:
             InputError: it is another.
         """
-        if self.meta["model"] != fingerprint:
+        named = {"model": fingerprint, "tokenizer": tokenizer}
+        if other := next((name for name, mark in named.items() if self.meta[name] != mark), None):
+            what = "model, or with other weights of it" if other == "model" else "tokenizer of this model"
             raise InputError(
-                f"{self.folder} was made with another model, or with other weights of it; make an index for this one "
-                "with: pubmedbert explore index"
+                f"{self.folder} was made with another {what}; make an index for this one with: pubmedbert explore index"
             )
 
 
@@ -97,7 +102,7 @@ def open_index(folder: Path) -> Index:
         vectors = _mapped(folder / VECTORS, np.dtype(np.int8)).reshape(len(words), int(str(meta["width"])))
         documents = (folder / DOCUMENTS).read_text(encoding="utf-8").split("\n")[:-1]
         texts = _mapped(folder / TEXTS, np.dtype(np.uint8))
-        known = isinstance(meta["model"], str) and isinstance(meta["layer"], int)
+        known = all(isinstance(meta[name], str) for name in ("model", "tokenizer")) and isinstance(meta["layer"], int)
         if not known or meta["kind"] not in get_args(Vectors):
             raise InputError(damaged.format(f"{META} does not say what it was made from"))
     except (KeyError, TypeError) as error:

@@ -64,7 +64,7 @@ def neighbours(
     Raises:
         InputError: the index is of another model; no word stands at the place; `count` is out of range.
     """
-    index.require(model.fingerprint)
+    index.require(model.fingerprint, model.tokenizer.fingerprint)
     of_layer = view.heads[index.layer - 1] if index.of == "heads" else view.hidden[index.layer]
     return nearest(index, word_state(view.row, of_layer, place), count=count, threads=threads)
 

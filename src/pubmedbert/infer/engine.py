@@ -143,17 +143,17 @@ def open_explorer(
     return Explorer(_converted(folder, "fp32", part), thread_count(threads))
 
 
-def open_heads(folder: Path, *, threads: int | None = None) -> Encoder:
+def open_heads(folder: Path, *, part: Literal["encoder", "tuned"] = "encoder", threads: int | None = None) -> Encoder:
     """Open an encoder whose `hidden` gives what the heads of the last layer do, side by side, before they are mixed.
 
-    It is of any BERT, without its heads for tasks, in fp32.
+    It is of any BERT, or ("tuned") of a fine-tuned one, without its heads for tasks, in fp32.
 
     Raises:
         ModelError: the folder holds no such model.
     """
     from pubmedbert.infer.engines.onnx_engine import OnnxEncoder
 
-    return OnnxEncoder(_converted(folder, "fp32", "encoder"), thread_count(threads), output="heads")
+    return OnnxEncoder(_converted(folder, "fp32", part), thread_count(threads), output="heads")
 
 
 def _backend(backend: Backend, precision: Precision | None) -> Literal["onnx", "torch"]:

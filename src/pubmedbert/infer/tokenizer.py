@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,13 @@ class ModelTokenizer:
             )
         self.mask_id = self._id(MASK)
         self.pad_id = self._id(PAD)
+        self.unknown_id = self._id(vocabulary.UNKNOWN)
         self._tidy = bool(vocabulary.tokenizer_config(folder).get("clean_up_tokenization_spaces", False))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that it does: two tokenizers that have it in common cut every text alike."""
+        return hashlib.sha256(vocabulary.dump(self.pieces).encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text as `[CLS] text [SEP]`.

@@ -52,7 +52,8 @@ class Explored:
         deadline: of what is computed.
 
     Raises:
-        InputError: an index is damaged, or two are of this model; the tagger tags no words.
+        InputError: an index is damaged, or of another tokenizer of this model, or two are of it; the tagger tags no
+            words.
         ModelError: the model, or the tagger, cannot be read.
     """
 
@@ -60,7 +61,7 @@ class Explored:
         self._deadline = deadline
         self._threads = loading.threads
         self._model = ExploredModel(folder, threads=loading.threads, numbers=loading.map_numbers)
-        self._index = _own_index(loading.indexes, self._model.fingerprint)
+        self._index = _own_index(loading.indexes, self._model)
         wanted = loading.tagger is not None and self._index is not None
         self._tagger = open_tagger(str(loading.tagger), threads=loading.threads) if wanted else None
         self.tasks = {
@@ -157,9 +158,13 @@ class Explored:
         }
 
 
-def _own_index(folders: Sequence[str], fingerprint: str) -> Index | None:
+def _own_index(folders: Sequence[str], model: ExploredModel) -> Index | None:
     """The index that was made with a model, opened; None where there is none."""
-    own = [folder for folder in folders if read_meta(Path(folder)).get("model") == fingerprint]
+    own = [folder for folder in folders if read_meta(Path(folder)).get("model") == model.fingerprint]
     if len(own) > 1:
         raise InputError(f"--index {own[0]} and --index {own[1]} were made with the same model; name one of them")
-    return open_index(Path(own[0])) if own else None
+    if not own:
+        return None
+    index = open_index(Path(own[0]))
+    index.require(model.fingerprint, model.tokenizer.fingerprint)
+    return index
