@@ -67,6 +67,8 @@ def test_what_lies_at_an_odd_place_is_aligned() -> None:
     assert floats(odd).tolist() == [0, 1, 2, 3, 4, 5]
     turned = np.arange(6, dtype=np.float32).reshape(2, 3).T
     assert floats(turned).flags.c_contiguous
+    half = np.arange(6, dtype=np.uint16).view(BFLOAT16).reshape(2, 3).T
+    assert floats(half).flags.c_contiguous
 
 
 def test_kinds_that_no_bert_has(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Floats(Mapping[str, NDArray[np.float32]]):
 def floats(stored: NDArray[Any]) -> NDArray[np.float32]:
     """A stored tensor in fp32, contiguous and aligned; a copy only where it must be."""
     if stored.dtype == BFLOAT16:  # the upper half of an fp32
-        return (stored["bfloat16"].astype(np.uint32) << 16).view(np.float32)
+        return (stored["bfloat16"].astype(np.uint32, order="C") << 16).view(np.float32)
     with np.errstate(over="ignore"):  # an fp64 beyond fp32 becomes infinite, as in torch
         return np.require(stored, np.float32, ["C", "A"])
 
