@@ -70,14 +70,14 @@ def neighbours(
 
 
 def word_state(row: Row, states: NDArray[np.float32], place: int) -> NDArray[np.float32]:
-    """What a layer makes of the word at a place, `[D]`, the mean over its pieces, from `[T, D]`.
+    """What a layer makes of the word at a place, `[D]`, the mean over its pieces, from `[T, D]`; as an index has words.
 
     Raises:
         InputError: no word stands there.
     """
     if not 0 <= place < len(row.tokens) or row.tokens[place].special:
         raise InputError(f"no word stands at place {place}; choose one of a word")
-    state: NDArray[np.float32] = states[row.words()[row.tokens[place].word]].mean(axis=0)
+    state: NDArray[np.float32] = states[row.indexed_word(place)].mean(axis=0)
     return state
 
 

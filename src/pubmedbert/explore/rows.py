@@ -13,6 +13,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.labels.rows import SHORTEST_ROW
 from pubmedbert.infer.labels.words import Words, spaced
 from pubmedbert.infer.tokenizer import valid
+from pubmedbert.vocab.folder import PREFIX
 
 NO_WORD = -1
 
@@ -72,6 +73,15 @@ class Row:
             if not token.special:
                 found.setdefault(token.word, []).append(place)
         return found
+
+    def indexed_word(self, place: int) -> list[int]:
+        """The places of the word at a place as an index has words: as BERT's pre-tokeniser parts them."""
+        first, end = place, place + 1
+        while first and self.tokens[first].piece.startswith(PREFIX):
+            first -= 1
+        while end < len(self.tokens) and self.tokens[end].piece.startswith(PREFIX):
+            end += 1
+        return list(range(first, end))
 
 
 class RowReader:

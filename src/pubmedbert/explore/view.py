@@ -121,6 +121,11 @@ class ExploredModel:
         words = self.tuned.words if self.tuned else "pieces"
         return RowReader(self.tokenizer.pieces, self.longest, pairs=self.pairs, literal=literal, words=words)
 
+    @cached_property
+    def _index_reader(self) -> RowReader:
+        """Sentences of an index: what they spell is text, and their words are as BERT's pre-tokeniser parts them."""
+        return RowReader(self.tokenizer.pieces, self.longest, pairs=False, literal=True)
+
     def read(self, text: str, text_b: str | None = None, masks: Sequence[int] = ()) -> tuple[Row, list[str]]:
         """The row of a text, or of two, and notices; see `pubmedbert.explore.rows.RowReader.read`."""
         return self._reader.read(text, text_b, masks)
@@ -149,12 +154,12 @@ class ExploredModel:
         return View(row, views.attentions, views.hidden, views.heads, guesses, says, tuple(notices))
 
     def attention(self, text: str, layer: int) -> tuple[Row, NDArray[np.float32]]:
-        """The row of a text and its attentions in one layer, from 0: `[H, T, T]`, none of the other layers kept.
+        """The row of a sentence of an index and its attentions in one layer, from 0: `[H, T, T]`, no other layer kept.
 
         Raises:
             InputError: the text is not valid Unicode; the model computes what is no number.
         """
-        row, _ = self.read(text)
+        row, _ = self._index_reader.read(text)
         maps = self._explorer().attention(row.ids(self.tokenizer.mask_id), layer)
         check_finite(maps)
         return row, maps
