@@ -121,10 +121,9 @@ def search(words: int, width: int, rounds: int) -> Iterator[str]:
     """Times of all candidates for the search."""
     import numpy as np
 
+    from pubmedbert.explore import neighbours
     from pubmedbert.explore.index_files import scales
-    from pubmedbert.explore.neighbours import cosines
     from pubmedbert.infer.engine import thread_count
-    from pubmedbert.infer.masks.packs import best
 
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as work:
@@ -137,7 +136,7 @@ def search(words: int, width: int, rounds: int) -> Iterator[str]:
         query = rng.normal(size=width).astype(np.float32)
 
         def ours(threads: int) -> Callable[[], object]:
-            return lambda: best(cosines(vectors, factors, query, threads), 50)
+            return lambda: neighbours.search(vectors, factors, query, 50, threads)
 
         candidates = {f"numpy, fp32 in blocks, {threads} threads": ours(threads) for threads in (1, thread_count(None))}
         candidates |= others(vectors, query)

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from pubmedbert.errors import InputError
 from pubmedbert.explore.index import make_index
 from pubmedbert.explore.index_files import Index, scales
-from pubmedbert.explore.neighbours import Neighbour, cosines, nearest, neighbours, word_state
+from pubmedbert.explore.neighbours import Neighbour, nearest, neighbours, search, word_state
 from pubmedbert.explore.rows import Row
 from pubmedbert.explore.summary import attended, entity_types, matched, open_tagger, readable, tagged
 from pubmedbert.explore.view import ExploredModel
 from pubmedbert.infer.engines.quantise import quantise
-from pubmedbert.infer.masks.packs import best
 from tests.explore.conftest import FakeCorpus
 from tests.infer.tuned_folders import HEADS, tuned_folder
 
@@ -28,24 +27,40 @@ def made(explored: ExploredModel, tmp_path_factory: pytest.TempPathFactory) -> I
     return make_index(FakeCorpus(), explored.folder, tmp_path_factory.mktemp("index") / "index")
 
 
+def exact(vectors: NDArray[np.int8], query: NDArray[np.float32]) -> NDArray[np.float64]:
+    """All cosines, of whole numbers."""
+    asked = quantise(query[None])[0][0].astype(np.int64)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(asked)
+    products = vectors.astype(np.int64) @ asked
+    cosines: NDArray[np.float64] = np.divide(products, norms, out=np.zeros(len(vectors)), where=norms > 0)
+    return cosines
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_search_equals_comparing_everything(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    count, width = data.draw(st.integers(1, 3000)), data.draw(st.sampled_from([1, 3, 64, 1024]))
+    count, width = data.draw(st.integers(1, 3000)), data.draw(st.sampled_from([1, 3, 64, 1040, 1500]))
     extreme = data.draw(st.booleans())  # the largest sums there can be
     whole = rng.choice([-127, 127], (count, width)) if extreme else rng.integers(-127, 128, (count, width))
     vectors, query = whole.astype(np.int8), rng.normal(size=width).astype(np.float32)
-    found = cosines(vectors, scales(vectors), query, data.draw(st.integers(1, 3)))
-    asked = quantise(query[None])[0][0].astype(np.int64)
-    products = vectors.astype(np.int64) @ asked  # exact
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1) * np.linalg.norm(asked)
-    exact = np.divide(products, norms, out=np.zeros(count), where=norms > 0)
-    assert np.abs(found - exact).max() < 1e-6
-    inexact = np.float32(products) * scales(vectors) * scales(asked[None].astype(np.int8))[0]
-    assert np.array_equal(found, inexact)  # the sums are exact: nothing depends on blocks or threads
-    k = min(count, 10)
-    assert np.array_equal(best(found, k), np.argsort(-inexact, kind="stable")[:k])
+    expected, wanted = exact(vectors, query), data.draw(st.integers(1, 20))
+    found = search(vectors, scales(vectors), query, wanted, data.draw(st.integers(1, 3)))
+    assert found == [(number, expected[number]) for number in np.argsort(-expected, kind="stable")[:wanted].tolist()]
+
+
+def test_near_ties_come_in_the_order_of_their_cosines() -> None:
+    """Vectors that differ in a number or two, which fp32 mixes up."""
+    rng = np.random.default_rng(1)
+    query = rng.normal(size=768).astype(np.float32)
+    changed = np.repeat(quantise(query[None])[0].astype(np.int64), 4000, axis=0)
+    changed[np.arange(4000), rng.integers(768, size=4000)] += rng.choice([-1, 1], 4000)
+    near = changed.clip(-127, 127).astype(np.int8)
+    expected = exact(near, query)
+    order = np.argsort(-expected, kind="stable")[:50].tolist()
+    rough = expected.astype(np.float32)
+    assert np.argsort(-rough, kind="stable")[:50].tolist() != order
+    assert [number for number, _ in search(near, scales(near), query, 50, 1)] == order
 
 
 def test_a_word_finds_itself_and_its_like(made: Index, explored: ExploredModel) -> None:
@@ -83,6 +98,34 @@ def test_a_word_of_several_pieces_has_one_state(explored: ExploredModel) -> None
     states = [word_state(view.row, view.hidden[2], place) for place in places]
     assert np.array_equal(states[0], states[-1])
     assert np.allclose(states[0], view.hidden[2][places].mean(axis=0))
+    assert view.row.indexed_word(places[-1]) == places
+
+
+def test_words_are_those_of_the_index(tmp_path: Path) -> None:
+    """Where a fine-tuned model has words at spaces, and where a sentence spells what another model fills."""
+    texts = [("1", "", "The IL-2 of [MASK] cells was low."), *list(FakeCorpus(5).texts())[:3]]
+    corpus = FakeCorpus(5)
+    corpus._documents = texts
+    spaced = ExploredModel(tuned_folder(tmp_path / "tags", HEADS["tags"], words="spaces"))
+    index = make_index(corpus, spaced.folder, tmp_path / "index")
+    sentence = index.sentence(0)
+    view = spaced.view(sentence)
+    pieces = [token.piece for token in view.row.tokens]
+    place = pieces.index("2")
+    assert len(view.row.words()[view.row.tokens[place].word]) > 1
+    (found,) = neighbours(index, spaced, view, place, count=1)
+    assert (found.word, found.sentence) == ("2", sentence)
+    assert found.score == pytest.approx(1, abs=1e-3)
+    assert attended(spaced, [found], layer=1) != [None]
+
+
+def test_a_mask_that_a_sentence_spells_is_a_word(explored: ExploredModel) -> None:
+    sentence = "The IL-2 of [MASK] cells was low."
+    start = sentence.index("MASK")
+    one = Neighbour(1.0, "MASK", sentence, start, start + 4, "1", None)
+    (span,) = attended(explored, [one], layer=1)
+    assert span is not None
+    assert span[1] != start
 
 
 def test_what_cannot_be_searched(

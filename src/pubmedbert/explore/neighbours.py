@@ -1,8 +1,10 @@
 """Where a corpus uses a word as a sentence does: the occurrences whose states are nearest, found exactly.
 
 A vector of the index is multiplied as whole numbers in fp32: up to 1,040 of them the sum stays below 2**24, so it is
-exact and does not depend on the order of adding. Blocks of some MB are turned into fp32 and multiplied while they are
-in the cache, at about the speed at which memory is read; nothing faster was found that needs no other library.
+exact and does not depend on the order of adding; wider vectors are multiplied in fp64. Blocks of some MB are turned
+into floats and multiplied while they are in the cache, at about the speed at which memory is read; nothing faster was
+found that needs no other library. What makes a vector of length 1 is rounded to fp32, so those that could be among the
+nearest by it are compared once more, in fp64.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pubmedbert.infer.masks.packs import best
 NEIGHBOURS = 50
 """How many are found by default, as in exBERT."""
 MOST_NEIGHBOURS = 1000
-_BLOCK = 1024  # vectors that are fp32 at a time
+_BLOCK = 1024  # vectors that are floats at a time
+_EXACT = 1040  # numbers in a vector, whose products in fp32 add up to less than 2**24
+_DOUBT = 1e-6  # more than two cosines together are off in fp32
 _LINK = "https://pubmed.ncbi.nlm.nih.gov/{}/"
 
 
@@ -33,7 +37,7 @@ class Neighbour:
     """An occurrence of a word."""
 
     score: float
-    """The cosine of both vectors, as the index holds them."""
+    """The cosine of both vectors, rounded as the index holds them."""
     word: str
     sentence: str
     start: int
@@ -89,42 +93,63 @@ def nearest(
         raise InputError(f"neighbours must be from 1 to {MOST_NEIGHBOURS}, not {count}")
     if not len(index.words):
         return []
-    found = cosines(index.vectors, index.words["scale"], query, thread_count(threads))
-    chosen = best(found, min(count, len(found)))
-    return [_neighbour(index, int(number), float(found[number])) for number in chosen]
+    found = search(index.vectors, index.words["scale"], query, count, thread_count(threads))
+    return [_neighbour(index, number, score) for number, score in found]
 
 
-def cosines(
-    vectors: NDArray[np.int8], factors: NDArray[np.float32], query: NDArray[np.float32], threads: int
-) -> NDArray[np.float32]:
-    """The cosine of each vector and a query that is rounded as they are.
+def search(
+    vectors: NDArray[np.int8], factors: NDArray[np.float32], query: NDArray[np.float32], count: int, threads: int
+) -> list[tuple[int, float]]:
+    """The vectors nearest to a query that is rounded as they are.
 
     Args:
-        vectors: `[N, D]`.
+        vectors: `[N, D]`, at least one.
         factors: `[N]`, what makes each of length 1.
         query: `[D]`.
+        count: how many are wanted.
         threads: processor threads used.
 
     Returns:
-        `[N]`.
+        The number of each and its cosine, the largest first; equal ones in their order.
     """
-    whole, _ = quantise(query[None])
-    asked = whole[0].astype(np.float32)  # [D]
-    products = np.empty(len(vectors), np.float32)
+    asked, _ = quantise(query[None])
+    sums = _sums(vectors, asked[0], threads)
+    rough = sums.astype(np.float32)
+    rough *= factors
+    rough *= scales(asked)[0]
+    last = best(rough, min(count, len(rough)))[-1]
+    among = np.flatnonzero(rough >= rough[last] - _DOUBT)
+    norms = _norms(vectors, among) * _norms(asked, np.arange(1))
+    cosines: NDArray[np.float64] = np.divide(sums[among], norms, out=np.zeros(len(among)), where=norms > 0)
+    chosen = best(cosines, min(count, len(among)))
+    return list(zip(among[chosen].tolist(), cosines[chosen].tolist(), strict=True))
+
+
+def _sums(vectors: NDArray[np.int8], asked: NDArray[np.int8], threads: int) -> NDArray[np.floating]:
+    """The product of each of `[N, D]` vectors and one of `[D]`: `[N]` whole numbers, exact."""
+    kind = np.float32 if len(asked) <= _EXACT else np.float64
+    products, factor = np.empty(len(vectors), kind), asked.astype(kind)
 
     def part(first: int, end: int) -> None:
-        block = np.empty((_BLOCK, vectors.shape[1]), np.float32)
+        block = np.empty((_BLOCK, len(asked)), kind)
         for start in range(first, end, _BLOCK):
             stop = min(start + _BLOCK, end)
             np.copyto(block[: stop - start], vectors[start:stop])
-            np.vecdot(block[: stop - start], asked, out=products[start:stop])
+            np.vecdot(block[: stop - start], factor, out=products[start:stop])
 
     bounds = np.linspace(0, len(vectors), threads + 1).astype(int).tolist()
     with ThreadPoolExecutor(threads, thread_name_prefix="search") as pool:
         list(pool.map(part, bounds[:-1], bounds[1:]))
-    products *= factors
-    products *= scales(whole)[0]
     return products
+
+
+def _norms(vectors: NDArray[np.int8], among: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The lengths of some of `[N, D]` vectors, as exact as fp64 has them."""
+    found = np.empty(len(among))
+    for start in range(0, len(among), _BLOCK):
+        block = vectors[among[start : start + _BLOCK]].astype(np.float64)
+        found[start : start + _BLOCK] = np.sqrt(np.vecdot(block, block))
+    return found
 
 
 def _neighbour(index: Index, number: int, score: float) -> Neighbour:
