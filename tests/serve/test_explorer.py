@@ -220,6 +220,7 @@ def test_what_is_served(service: Service, folders: dict[str, Path], index: Path)
         "pairs": True,
         "labels": None,
         "level": None,
+        "problem": None,
         "index": {"layer": 2, "of": "states", "words": len(opened.words), "documents": 30},
     }
     assert [models[name]["kind"] for name in ("tags", "single", "encoder")] == ["tuned", "tuned", "mlm"]

@@ -87,6 +87,7 @@ class Explored:
             "pairs": model.pairs,
             "labels": list(model.tuned.head.labels) if model.tuned else None,
             "level": model.level,
+            "problem": model.tuned.head.problem if model.tuned else None,
             "index": index
             and {"layer": index.layer, "of": index.of, "words": len(index.words), "documents": len(index.documents)},
             "index_folder": index and str(index.folder),

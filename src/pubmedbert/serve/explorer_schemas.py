@@ -104,6 +104,9 @@ class ExploredAbout(Schema):
     pairs: bool = Field(description="Whether it reads a second text.")
     labels: list[str] | None
     level: Literal["tokens", "text"] | None = Field(description="What a fine-tuned model labels.")
+    problem: Literal["single", "multi", "regression"] | None = Field(
+        description="Whether it gives one class, any number of classes, or a number."
+    )
     index: IndexAbout | None
 
 

@@ -22,7 +22,7 @@ export class OcclusionCard {
     this.part.status.textContent = "";
   }
 
-  // Asks and shows; `kind` is the model's, `{kind, level, labels}`. Words of a text are hidden one by one, which takes a while.
+  // Asks and shows; `kind` is the model's, `{kind, level, labels, problem}`. Words of a text are hidden one by one, which takes a while.
   async show(panel, pinned, kind, answer = null) {
     const choice = panel === this.panel && this.asked === panel.request && pinned?.place === this.pinned?.place && !this.part.result.hidden;
     this.root.style.minHeight = `${this.root.offsetHeight}px`; // what is clicked twice, below, must not move between
@@ -57,7 +57,7 @@ export class OcclusionCard {
   #show(found, answer) {
     Object.assign(this, { found, answer });
     const { panel, pinned, kind } = this;
-    this.part.status.textContent = kind.labels?.length === 1 ? `The score is ${found.before.toFixed(3)}.`
+    this.part.status.textContent = kind.problem === "regression" ? `The score is ${found.before.toFixed(3)}.`
       : `“${found.answer}” has the probability ${share(Math.exp(found.before))}${panel.plain.header.guesses ? " with [MASK] at the pinned place" : ""}.`;
     const choices = this.#answers(found.answer);
     this.part.answer.replaceChildren(new Option("the most likely answer", ""), ...choices.map((one) => new Option(one)));
