@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 from unittest.mock import Mock
 
@@ -42,20 +43,20 @@ class Oracle:
 
 
 class Grammar:
-    """Words of a first piece 1-4 and later pieces 4-7, without those of one product."""
+    """Words of a first piece 1-4 and later pieces 4-7, without those that begin with one product."""
 
     def pieces(self, known: Sequence[int | None], index: int, glued: bool) -> NDArray[np.int64]:
         return np.arange(4, 8) if index or glued else np.arange(1, 5)
 
-    def accept(self, word: Sequence[int], glued: bool) -> bool:
+    def accept(self, word: Sequence[int]) -> bool:
         return math.prod(word) != 20
 
 
-Every = Iterator[tuple[float, tuple[tuple[int, ...], ...]]]
+Every = Iterator[tuple[float, tuple[int, ...], tuple[tuple[int, ...], ...]]]
 
 
 def everything(engine: Oracle, puzzle: Puzzle, order: Order) -> Every:
-    """Objective and words of every solution, by plain recursion."""
+    """Objective, row and words of every solution, by plain recursion."""
     words = Grammar()
 
     def solve(row: list[int], objective: float) -> Every:
@@ -68,13 +69,14 @@ def everything(engine: Oracle, puzzle: Puzzle, order: Order) -> Every:
                     pieces = words.pieces([], index, blank.glued)
                     todo.append((max(logs[pieces]), -place, blank, place, pieces, logs))
         if not todo:
-            yield objective, tuple(tuple(row[place] for place in blank.places) for blank in puzzle.blanks)
+            yield objective, tuple(row), tuple(tuple(row[place] for place in blank.places) for blank in puzzle.blanks)
             return
         _, _, blank, place, pieces, logs = max(todo) if order == "best-first" else todo[0]
         for piece in pieces.tolist():
             filled = [*row[:place], piece, *row[place + 1 :]]
-            word = [filled[other] for other in blank.places]
-            if MASK in word or words.accept(word, blank.glued):
+            end = max(one.places[-1] for one in puzzle.blanks if one.start == blank.start) + 1
+            word = list(takewhile(bool, filled[blank.start : end]))  # up to what is not filled yet
+            if MASK in [filled[other] for other in blank.places] or not word or words.accept(word):
                 yield from solve(filled, objective + logs[piece] / len(blank.places))
 
     return solve(list(puzzle.row), 0.0)
@@ -83,12 +85,15 @@ def everything(engine: Oracle, puzzle: Puzzle, order: Order) -> Every:
 @st.composite
 def puzzles(draw: st.DrawFn) -> Puzzle:
     row = [draw(st.integers(1, 7))]
-    blanks = []
+    blanks: list[Blank] = []
     pieces = 0
     for _ in range(draw(st.integers(1, 3))):
         length = draw(st.integers(1, min(3, 4 - pieces))) if pieces < 4 else 0
         if length:
-            blanks.append(Blank(tuple(range(len(row), len(row) + length)), draw(st.booleans())))
+            touched = blanks[-1].start if blanks and blanks[-1].places[-1] == len(row) - 1 else len(row) - 1
+            glued = draw(st.booleans())
+            start = draw(st.sampled_from([touched, len(row)])) if glued else len(row)  # what is touched may be unknown
+            blanks.append(Blank(tuple(range(len(row), len(row) + length)), glued, start))
             row += [MASK] * length
             pieces += length
         row += draw(st.lists(st.integers(1, 7), max_size=2))
@@ -101,10 +106,11 @@ orders: st.SearchStrategy[Order] = st.sampled_from(["left-to-right", "best-first
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1000), st.lists(puzzles(), min_size=1, max_size=3), orders)
 def test_a_wide_beam_is_exhaustive(seed: int, alternatives: list[Puzzle], order: Order) -> None:
-    expected = sorted((one for puzzle in alternatives for one in everything(Oracle(seed), puzzle, order)), reverse=True)
+    every = sorted(one for puzzle in alternatives for one in everything(Oracle(seed), puzzle, order))
+    best_of_row = {row: objective for objective, row, _ in every}
     (found,) = search(Oracle(seed), [alternatives], Grammar(), beam=4**4 * 3, order=order)
-    assert [one.objective for one in found] == pytest.approx([objective for objective, _ in expected], abs=1e-4)
-    assert sorted(one.words for one in found) == sorted(words for _, words in expected)
+    assert [one.objective for one in found] == pytest.approx(sorted(best_of_row.values(), reverse=True), abs=1e-4)
+    assert sorted(one.row for one in found) == sorted(best_of_row)
     for one in found[:5]:
         means = [log / len(word) for log, word in zip(one.logs, one.words, strict=True)]
         assert sum(means) == pytest.approx(one.objective)
@@ -118,7 +124,7 @@ def test_a_narrow_beam(seed: int, one: Puzzle, other: Puzzle, order: Order, beam
         search(Oracle(seed), [[puzzle]], Grammar(), beam=beam, order=order)[0] for puzzle in (one, other)
     ]
     for puzzle, found in zip((one, other), together, strict=True):
-        right = {words: objective for objective, words in everything(Oracle(seed), puzzle, order)}
+        right = {words: objective for objective, _, words in everything(Oracle(seed), puzzle, order)}
         assert len(found) <= beam
         objectives = [solution.objective for solution in found]
         assert objectives == sorted(objectives, reverse=True)
@@ -128,7 +134,7 @@ def test_a_narrow_beam(seed: int, one: Puzzle, other: Puzzle, order: Order, beam
 
 def test_the_beam_bounds_the_work() -> None:
     engine = Oracle(0)
-    puzzle = Puzzle((1, *[MASK] * 5), tuple(Blank((place,), glued=False) for place in range(1, 6)))
+    puzzle = Puzzle((1, *[MASK] * 5), tuple(Blank((place,), glued=False, start=place) for place in range(1, 6)))
     search(engine, [[puzzle]], Grammar(), beam=3)
     assert engine.rows == 1 + 4 * 3
 
@@ -137,7 +143,7 @@ def test_a_wide_beam_makes_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what each hypothesis could go on with, no more is made than the beam takes; puzzles come in groups."""
     made = Mock(side_effect=decode._Step)
     monkeypatch.setattr(decode, "_Step", made)
-    puzzle = Puzzle((1, *[MASK] * 4), tuple(Blank((place,), glued=False) for place in range(1, 5)))
+    puzzle = Puzzle((1, *[MASK] * 4), tuple(Blank((place,), glued=False, start=place) for place in range(1, 5)))
     search(Oracle(0), [[puzzle] * 20], Grammar(), beam=8)
     assert made.call_count <= 20 * 4 * (8 + 8 + 1)
     solve = Mock(side_effect=decode._solve)
@@ -145,6 +151,18 @@ def test_a_wide_beam_makes_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "_AT_ONCE", 50)
     search(Oracle(0), [[puzzle] * 7, [puzzle] * 13], Grammar(), beam=8)
     assert [len(call.args[1]) for call in solve.call_args_list] == [6, 6, 6, 2]
+
+
+def test_a_row_that_is_filled_in_two_ways_is_one_solution() -> None:
+    def parted(*lengths: int) -> Puzzle:
+        ends = [1 + sum(lengths[: number + 1]) for number in range(len(lengths))]
+        places = [tuple(range(end - length, end)) for end, length in zip(ends, lengths, strict=True)]
+        blanks = tuple(Blank(each, number > 0, 1) for number, each in enumerate(places))
+        return Puzzle((1, *[MASK] * sum(lengths)), blanks)
+
+    (found,) = search(Oracle(3), [[parted(1, 2), parted(2, 1)]], Grammar(), beam=200)
+    assert len({one.row for one in found}) == len(found) > 4
+    assert {tuple(map(len, one.words)) for one in found} == {(1, 2), (2, 1)}
 
 
 def test_nothing_to_solve() -> None:

@@ -91,6 +91,34 @@ def test_a_target_may_be_a_plain_string(padded_vocabulary: Path) -> None:
     assert fill("a [MASK]", targets="imatinib") == fill("a [MASK]", targets=["imatinib"])
 
 
+def test_the_form_goes_by_what_is_asked(padded_vocabulary: Path) -> None:
+    fill = ours(padded_vocabulary)
+    plain = ["score", "token", "token_str", "sequence"]
+    asked: list[tuple[dict[str, Any], bool]] = [
+        ({"pieces": 3}, True),
+        ({"pieces": 1}, True),
+        ({"targets": ["a", "bcb"]}, True),
+        ({"targets": "a"}, False),
+        ({}, False),
+    ]
+    for options, several in asked:
+        for top_k in (1, 3):
+            answers: Any = fill("the [MASK] is a", top_k=top_k, **options)
+            assert {tuple(one) for one in answers} == {(*plain, *(["tokens", "log_probability"] if several else []))}
+
+
+@pytest.mark.parametrize("side", ["lstrip", "rstrip"])
+def test_blanks_beside_a_mask_stay_where_they_are(padded_vocabulary: Path, tmp_path: Path, side: str) -> None:
+    folder = Path(shutil.copytree(padded_vocabulary, tmp_path / "model"))
+    values = json.loads((folder / "tokenizer.json").read_text())
+    (mask,) = (token for token in values["added_tokens"] if token["content"] == "[MASK]")
+    mask[side] = True
+    (folder / "tokenizer.json").write_text(json.dumps(values))
+    fill = FillMask(folder, precision="fp32")
+    (answer,) = fill.fill(["the  [MASK]  is a"], top_k=1, targets=["kinase"])[0][0]
+    assert (answer["text"], answer["start"], answer["end"]) == ("the  kinase  is a", 5, 11)
+
+
 def test_fewer_targets_than_asked_for(padded_vocabulary: Path) -> None:
     assert len(ours(padded_vocabulary)("a [MASK]", top_k=4, targets=["a", "b", "a"])) == 2
 
@@ -193,6 +221,14 @@ def test_texts_that_cannot_be_filled(padded_vocabulary: Path, text: str, match: 
     with pytest.raises(InputError, match=match) as caught:
         ours(padded_vocabulary)(["a [MASK]", text])
     assert "\n" not in str(caught.value)
+
+
+def test_a_huge_text_is_not_cut_up(padded_vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill = ours(padded_vocabulary)
+    assert len(fill(f"{' ' * 3000}[MASK]")) == 5
+    monkeypatch.setattr(fill._tokenizer, "encode_with_offsets", None)
+    with pytest.raises(InputError, match=r"'a a.*…' is too long: 4,106 characters, the model reads at most 64 word"):
+        fill(f"{'a ' * 2050}[MASK]")
 
 
 def test_the_longest_text_is_filled(padded_vocabulary: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Sequence
 from math import exp
 from pathlib import Path
@@ -16,6 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.infer.masks.decode import ORDERS, Order
 from pubmedbert.infer.masks.fill_mask import FillMask
 from pubmedbert.infer.masks.masked_text import TextError
+from pubmedbert.vocab.folder import build, save
 from tests.infer.conftest import WORDS
 from tests.infer.test_fill_mask import ours
 from tests.infer.test_pseudo_likelihood import log_probability
@@ -100,6 +102,40 @@ def test_a_mask_that_touches_a_word_continues_it(padded_vocabulary: Path) -> Non
             assert filling["text"] == text.replace("[MASK]", "{}").format(*words)
 
 
+def test_what_masks_make_together_is_spelled_as_text_is_cut(padded_vocabulary: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(padded_vocabulary, tmp_path / "model"))
+    save(build([*WORDS, "ima", "##tinib", "bc"]), folder / "words")
+    for path in (folder / "words").iterdir():
+        path.replace(folder / path.name)
+    fill = FillMask(folder, precision="fp32")
+    tokenizer = fill._tokenizer
+    for text in ("[MASK][MASK] is", "b[MASK] is", "ima[MASK][MASK] a"):
+        for order in ORDERS:
+            (fillings,) = fill.fill_jointly([text], top_k=400, beam=400, order=order, pieces=2)
+            rows = [tokenizer.encode(filling["text"]) for filling in fillings]
+            assert len(fillings) > 3
+            assert len({tuple(row) for row in rows}) == len(rows)  # each filling once, in whatever parts
+            for filling, row in zip(fillings, rows, strict=True):
+                pieces = [piece for word in filling["words"] for piece in word["tokens"]]
+                assert any(row[at : at + len(pieces)] == pieces for at in range(len(row)))
+            assert "imatinib is" not in {one["text"] for one in fillings if len(one["words"][0]["tokens"]) == 1}
+    assert all("##" in answer["token_str"] for answer in fill.fill(["[MASK][MASK]"], pieces=1)[0][1])
+    assert fill.fill_jointly(["药☃[MASK] is"])[0][0]["words"][0]["token_str"].startswith("##")  # what is unknown
+
+
+def test_a_word_that_does_not_continue_what_it_touches_stands_apart(padded_vocabulary: Path) -> None:
+    fill = ours(padded_vocabulary)
+    targets = ["a", "##b", ".", "bcb"]
+    texts = {"a": "imatinib a is", "##b": "imatinibb is", ".": "imatinib. is", "bcb": "imatinib bcb is"}
+    found = fill.fill(["imatinib[MASK] is"], targets=targets)[0][0]
+    assert len(found) == 4
+    for answer in found:
+        assert answer["text"] == texts[answer["token_str"]]
+        assert fill._tokenizer.encode(answer["text"])[2:-2] == answer["tokens"]
+    (fillings,) = fill.fill_jointly(["imatinib[MASK] is"], targets=targets[:3])
+    assert {one["text"] for one in fillings} == {texts[target] for target in targets[:3]}
+
+
 def test_joint_targets(padded_vocabulary: Path) -> None:
     (fillings,) = ours(padded_vocabulary).fill_jointly([TEXT], targets=["bcb", "kinase", "bc"], top_k=20)
     words = [tuple(word["token_str"] for word in filling["words"]) for filling in fillings]
@@ -132,6 +168,12 @@ def test_company_changes_nothing(padded_vocabulary: Path, monkeypatch: pytest.Mo
         assert [one["text"] for one in found] == [one["text"] for one in expected]
         assert [one["score"] for one in found] == pytest.approx([one["score"] for one in expected], rel=1e-4)
     assert fill.fill_jointly([]) == []
+
+
+@pytest.mark.parametrize("targets", ["[SEP]", ["a", "[SEP]"]])
+def test_special_tokens_are_no_joint_targets(padded_vocabulary: Path, targets: Any) -> None:
+    with pytest.raises(InputError, match=r"the target \[SEP\] is no word and is never filled in together with others"):
+        ours(padded_vocabulary).fill_jointly([TEXT], targets=targets)
 
 
 @pytest.mark.parametrize(

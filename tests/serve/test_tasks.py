@@ -19,6 +19,7 @@ from transformers import pipeline
 
 from pubmedbert.infer.engine import open_engine
 from pubmedbert.infer.labels.predict import Predictor
+from pubmedbert.infer.masks import masked_text
 from pubmedbert.model import electra_hf
 from pubmedbert.model.config import SIZES
 from pubmedbert.model.electra import Electra
@@ -260,8 +261,9 @@ def test_what_jobs_share_is_sent_once() -> None:
     assert frames.jobs_from_json(payload) == jobs
 
 
-def test_answers_hold_no_copies_of_the_text(loaded: dict[str, Loaded]) -> None:
+def test_answers_hold_no_copies_of_the_text(loaded: dict[str, Loaded], monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a megabyte of one unknown word, sixteen masks and a hundred answers for each would be gigabytes."""
+    monkeypatch.setattr(masked_text, "PIECE_CHARACTERS", 10_000)
     text = "[MASK] " * 16 + "a" * 300_000
     tracemalloc.start()
     (found,) = answers(loaded["mask"], job("fill-mask", text, top_k=100))

@@ -16,6 +16,8 @@ from pubmedbert.vocab import folder as vocabulary
 
 MASK = "[MASK]"
 PAD = "[PAD]"
+PIECE_CHARACTERS = 64
+"""Most characters of a text for each word piece that a model reads: a longer one is not of words, and is not cut up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,11 @@ class ModelTokenizer:
             word = encoding.char_to_word(start)
             chars = None if word is None else encoding.word_to_chars(word)
             yield chars is not None and chars[0] < start
+
+    def joins(self, word: str) -> bool:
+        """Whether a word that is written right behind a letter would continue what ends with it."""
+        encoding = self.pieces.encode(f"a{word}", add_special_tokens=False)
+        return bool(encoding.char_to_word(1) == encoding.char_to_word(0))
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = False) -> str:
         """The text of some ids, spaced as transformers spaces it."""

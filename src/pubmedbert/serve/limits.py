@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 
 from pubmedbert.errors import InputError
+from pubmedbert.infer.tokenizer import PIECE_CHARACTERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Limits:
     """Texts in a request."""
     tokens: int = 8192
     """Word pieces in a text, for models that read long texts in windows; others read `max_positions`."""
-    piece_characters: int = 64
+    piece_characters: int = PIECE_CHARACTERS
     """Characters in a text, for each word piece that it may have."""
     parameter_characters: int = 8192
     """Characters in all targets, or in all labels to ignore."""

@@ -75,7 +75,9 @@ class FillMaskTask:
         targets = jobs[0]["parameters"].get("targets")
         given = [targets] if isinstance(targets, str) else targets
         filled = self._fill.fill([job["text"] for job in jobs], top_k=max(counts), targets=given, written=False)
-        return [api_form([[mask[:top_k] for mask in masks]]) for masks, top_k in zip(filled, counts, strict=True)]
+        several = self._fill.several(given, None)
+        kept = ([mask[:top_k] for mask in masks] for masks, top_k in zip(filled, counts, strict=True))
+        return [api_form([masks], several=several) for masks in kept]
 
 
 class TokenTask:

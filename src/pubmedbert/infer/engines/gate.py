@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Engine
 from pubmedbert.infer.lines import numbered
-from pubmedbert.infer.tokenizer import ModelTokenizer
+from pubmedbert.infer.tokenizer import PIECE_CHARACTERS, ModelTokenizer
 
 BAR = 0.97
 """The least share of masks that must get the same best piece."""
@@ -29,7 +29,6 @@ MOST_MASKS = 1000
 _EVERY = 7  # about one piece in seven is hidden at a time, as in pretraining
 _CHUNK = 8  # rows whose logits are in memory at a time
 _LINES = 2000  # read of a text, which may be long
-_WIDTH = 50  # most characters of a line for each place of the model
 _SENTENCES = Path(__file__).with_name("gate_sentences.txt")
 
 
@@ -98,7 +97,7 @@ def ask(tokenizer: ModelTokenizer, text: Path | None, max_positions: int) -> Que
     try:
         with source.open("rb") as stream:
             lines = islice(numbered(stream, str(source)), _LINES)
-            encoded = [tokenizer.encode(line[: _WIDTH * max_positions]) for _, line in lines if line.strip()]
+            encoded = [tokenizer.encode(line[: PIECE_CHARACTERS * max_positions]) for _, line in lines if line.strip()]
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror or error}") from error
     rows: list[list[int]] = []

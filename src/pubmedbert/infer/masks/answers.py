@@ -24,7 +24,8 @@ class Answer(TypedDict):
     sequence: str
     """The normalised text with this mask filled; where there are several masks, with [CLS], [SEP] and the others."""
     text: str
-    """The text as it was given, with this mask replaced."""
+    """The text as it was given, with this mask replaced; as the model read it, so a blank stands before a word that
+    does not continue what it touches."""
     start: int
     """The mask's first character in the text that was given."""
     end: int
@@ -65,7 +66,7 @@ class Filling(TypedDict):
 
 
 ApiAnswer = dict[str, object]
-"""`score`, `token`, `token_str`, `sequence`; with `tokens` and `log_probability` where words have several pieces."""
+"""`score`, `token`, `token_str`, `sequence`; where words may have several pieces, `tokens`, `log_probability` too."""
 
 ApiFilled = list[ApiAnswer] | list[list[ApiAnswer]]
 """The API's answer to one text: the best words for its mask, or for each of its masks where it has several."""
@@ -89,7 +90,7 @@ def answer(
     word = tokenizer.decode(ids)
     place, (start, end) = text.places[mask], text.spans[mask]
     words = [text.text[first:last] for first, last in text.spans]
-    words[mask] = _joined(text, mask, word)
+    words[mask] = _joined(tokenizer, text, mask, word)
     row = (*text.row[:place], *ids, *text.row[place + 1 :])
     return {
         "score": exp(log / len(ids)),
@@ -107,9 +108,6 @@ def answer(
 
 def filling(tokenizer: ModelTokenizer, text: MaskedText, solution: Solution) -> Filling:
     """Words for all masks of a text."""
-    row = list(text.row)
-    for place, ids in sorted(zip(text.places, solution.words, strict=True), reverse=True):
-        row[place : place + 1] = ids  # from the right: the places before stay where they are
     strings = [tokenizer.decode(ids) for ids in solution.words]
     words: list[Word] = [
         {"token_str": word, "tokens": list(ids), "pieces": len(ids), "log_probability": log, "start": start, "end": end}
@@ -118,8 +116,8 @@ def filling(tokenizer: ModelTokenizer, text: MaskedText, solution: Solution) -> 
     return {
         "score": exp(solution.objective),
         "log_probability": sum(solution.logs),
-        "sequence": _sequence(tokenizer, row, clean=True),
-        "text": text.written([_joined(text, mask, word) for mask, word in enumerate(strings)]),
+        "sequence": _sequence(tokenizer, solution.row, clean=True),
+        "text": text.written([_joined(tokenizer, text, mask, word) for mask, word in enumerate(strings)]),
         "words": words,
     }
 
@@ -129,14 +127,20 @@ def _sequence(tokenizer: ModelTokenizer, row: Sequence[int], *, clean: bool) -> 
     return tokenizer.decode([piece for piece in row if piece != tokenizer.pad_id], skip_special_tokens=clean)
 
 
-def _joined(text: MaskedText, mask: int, word: str) -> str:
-    """A word as it stands in the text: ## is not written where it continues what is before it."""
-    return word.removeprefix(PREFIX) if text.glued[mask] else word
+def _joined(tokenizer: ModelTokenizer, text: MaskedText, mask: int, word: str) -> str:
+    """A word as it stands in the text: ## is not written where it continues what is before it, where others part."""
+    if not text.glued[mask]:
+        return word
+    return f" {word}" if tokenizer.joins(word) else word.removeprefix(PREFIX)
 
 
-def api_form(filled: Sequence[Sequence[Sequence[Answer]]]) -> ApiFilled | list[ApiFilled]:
-    """Answers for each mask of each text as the API returns them: a list of one text or of one mask is left out."""
-    several = any(answer["pieces"] > 1 for masks in filled for answers in masks for answer in answers)
+def api_form(filled: Sequence[Sequence[Sequence[Answer]]], *, several: bool) -> ApiFilled | list[ApiFilled]:
+    """Answers for each mask of each text as the API returns them: a list of one text or of one mask is left out.
+
+    Args:
+        filled: from `pubmedbert.infer.masks.fill_mask.FillMask.fill`.
+        several: whether words of several pieces were asked for, which `FillMask.several` says of what is asked.
+    """
     keys = (*_API_KEYS, "tokens", "log_probability") if several else _API_KEYS
     texts: list[ApiFilled] = []
     for masks in filled:

@@ -112,7 +112,8 @@ def fill_mask(
         for text, found in zip(given, filled, strict=True):
             print(dumps({"text": text, key: found}, ensure_ascii=False))
     elif json:
-        print(dumps(_api_form(filled, joint), ensure_ascii=False))
+        several = not joint and filler.several(words, pieces)
+        print(dumps(_api_form(filled, joint, several), ensure_ascii=False))
     else:
         (show_jointly if joint else show)(given, filled)
 
@@ -149,12 +150,12 @@ def _opened(file: str) -> AbstractContextManager[IO[bytes]]:
     return nullcontext(standard_input()) if file == "-" else Path(file).open("rb")
 
 
-def _api_form(filled: list[Any], joint: bool) -> object:
+def _api_form(filled: list[Any], joint: bool, several: bool) -> object:
     from pubmedbert.infer.masks.answers import api_form
 
     if joint:
         return filled[0] if len(filled) == 1 else filled
-    return api_form(filled)
+    return api_form(filled, several=several)
 
 
 def _given(texts: Sequence[str]) -> list[str]:

@@ -42,6 +42,9 @@ class Blank:
     """Ascending, in the row."""
     glued: bool
     """Whether the word continues what stands before it."""
+    start: int
+    """The place where the word begins that it is, or is the end of: its own first one where it continues nothing, or
+    nothing that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Puzzle:
 class Solution:
     """Words for all blanks of a puzzle."""
 
+    row: tuple[int, ...]
+    """The row, filled."""
     words: tuple[tuple[int, ...], ...]
     """The ids of the pieces of each."""
     logs: tuple[float, ...]
@@ -70,8 +75,8 @@ class Words(Protocol):
     def pieces(self, known: Sequence[int | None], index: int, glued: bool) -> NDArray[np.int64]:
         """The ids that may be piece `index` of a word, ascending; `known` holds those of its pieces already chosen."""
 
-    def accept(self, word: Sequence[int], glued: bool) -> bool:
-        """Whether the pieces are a word."""
+    def accept(self, word: Sequence[int]) -> bool:
+        """Whether the pieces are a word, or the beginning of one, with what a glued one continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +119,21 @@ def search(
 
     Returns:
         At most `beam` solutions of each problem, the best objective first; equal ones in the order of the puzzles, and
-        of the ids.
+        of the ids. Of solutions that fill a row alike, parted among the masks in other ways, there is the best.
     """
     puzzles = [puzzle for problem in problems for puzzle in problem]
     size = max(1, _AT_ONCE // beam)
     groups = (puzzles[start : start + size] for start in range(0, len(puzzles), size))
     solved = chain.from_iterable(_solve(engine, group, words, beam, order) for group in groups)
-    return [
-        sorted((one for found in islice(solved, len(problem)) for one in found), key=lambda one: -one.objective)[:beam]
-        for problem in problems
-    ]
+    return [_best([one for found in islice(solved, len(problem)) for one in found], beam) for problem in problems]
+
+
+def _best(solutions: Sequence[Solution], count: int) -> list[Solution]:
+    """The best of some solutions, each row once."""
+    rows: dict[tuple[int, ...], Solution] = {}
+    for one in sorted(solutions, key=lambda one: -one.objective):
+        rows.setdefault(one.row, one)
+    return list(islice(rows.values(), count))
 
 
 def _solve(engine: Engine, puzzles: Sequence[Puzzle], words: Words, beam: int, order: Order) -> list[list[Solution]]:
@@ -144,7 +154,7 @@ def _solve(engine: Engine, puzzles: Sequence[Puzzle], words: Words, beam: int, o
         for number, found in steps.items():
             beams[number] = list(islice(_grown(puzzles[number], found, words), beam))
     return [
-        [Solution(_words(puzzle, one.row), one.logs, one.objective) for one in kept]
+        [Solution(one.row, _words(puzzle, one.row), one.logs, one.objective) for one in kept]
         for puzzle, kept in zip(puzzles, beams, strict=True)
     ]
 
@@ -203,9 +213,16 @@ def _grown(puzzle: Puzzle, steps: Sequence[Iterator[_Step]], words: Words) -> It
         row[blank.places[step.index]] = step.piece
         still = tuple(place for place in step.before.open if place != (step.blank, step.index))
         if all(number != step.blank for number, _ in still):
-            word = [row[place] for place in blank.places]
-            if not words.accept(word, blank.glued):
+            word = row[blank.start : _known_end(puzzle, blank, still)]
+            if word and not words.accept(word):
                 continue
         logs = list(step.before.logs)
         logs[step.blank] += step.log
         yield _Partial(tuple(row), tuple(logs), step.objective, still)
+
+
+def _known_end(puzzle: Puzzle, blank: Blank, still: Sequence[tuple[int, int]]) -> int:
+    """One past the last place up to which the word that a blank is of is known, all of it where nothing is open."""
+    run = [number for number, one in enumerate(puzzle.blanks) if one.start == blank.start]
+    opened = (puzzle.blanks[number].places[index] for number, index in still if number in run)
+    return min(opened, default=puzzle.blanks[run[-1]].places[-1] + 1)

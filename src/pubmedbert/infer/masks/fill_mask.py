@@ -83,7 +83,12 @@ class FillMask:
             a list of these; for a list of one text, that text's answer, as transformers has it.
         """
         given = [texts] if isinstance(texts, str) else texts
-        return api_form(self.fill(given, top_k=top_k, targets=targets, pieces=pieces, written=False))
+        filled = self.fill(given, top_k=top_k, targets=targets, pieces=pieces, written=False)
+        return api_form(filled, several=self.several(targets, pieces))
+
+    def several(self, targets: Sequence[str] | None, pieces: int | None) -> bool:
+        """Whether words may have several pieces where these are asked for: by what is asked, not by what wins."""
+        return pieces is not None or (targets is not None and len(self._targets(targets)[-1]) > 1)
 
     def fill(
         self,
@@ -164,7 +169,8 @@ class FillMask:
             words: decode.Words = AnyWord(self._tokenizer)
         else:
             listed = self._targets(targets)
-            if special := next((word for word in targets if word in SPECIALS), None):
+            names = [self._tokenizer.pieces.id_to_token(ids[0]) for ids in listed]
+            if special := next((name for name in names if name in SPECIALS), None):
                 raise InputError(f"the target {special} is no word and is never filled in together with others")
             lengths = sorted({len(target) for target in listed})
             words = ListedWords(listed)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.masks.decode import Blank, Puzzle
-from pubmedbert.infer.tokenizer import MASK, ModelTokenizer
+from pubmedbert.infer.tokenizer import MASK, PIECE_CHARACTERS, ModelTokenizer
 
 MOST_SHAPES = 64
 """Most combinations of word lengths that are tried for the masks of a text together."""
@@ -36,6 +36,9 @@ class MaskedText:
     """Where they are in the text: the first character, and one past the last."""
     glued: tuple[bool, ...]
     """Whether each touches the word or the mask before it, as in "imat[MASK]": its pieces continue that word."""
+    begins: tuple[int, ...]
+    """Where in the row that word begins, or, of a mask that touches another, where that one is; its own place where it
+    touches nothing, or what the model cannot read."""
 
     def puzzle(self, lengths: Mapping[int, int]) -> Puzzle:
         """Some of the masks to be filled together with words of so many pieces; the others stay as they are.
@@ -44,11 +47,16 @@ class MaskedText:
             lengths: the number of pieces of the word for each mask that is filled, in ascending order of the masks.
         """
         row = list(self.row)
-        blanks = []
+        blanks: list[Blank] = []
+        starts: dict[int, int] = {}  # of the words of the masks that are filled, by their places
         for mask, length in lengths.items():
-            start = self.places[mask] + len(row) - len(self.row)
+            moved = len(row) - len(self.row)
+            place, begin = self.places[mask], self.begins[mask]
+            start = place + moved
             row[start : start + 1] = [row[start]] * length
-            blanks.append(Blank(tuple(range(start, start + length)), self.glued[mask]))
+            # What is glued to a mask that stays continues something unknown.
+            starts[place] = starts.get(begin, start) if self.row[begin] == self.row[place] else begin + moved
+            blanks.append(Blank(tuple(range(start, start + length)), self.glued[mask], starts[place]))
         return Puzzle(tuple(row), tuple(blanks))
 
     def written(self, words: Sequence[str]) -> str:
@@ -108,6 +116,11 @@ def read(text: str, tokenizer: ModelTokenizer, max_positions: int) -> MaskedText
     """
     if not text.strip():
         raise TextError(f"the text {shown(text)} is empty; write a sentence with {MASK} in place of a word")
+    if len(text) > PIECE_CHARACTERS * max_positions:  # before it is cut up, which takes 200 times its size
+        raise TextError(
+            f"the text {shown(text)} is too long: {len(text):,} characters, "
+            f"the model reads at most {max_positions} word pieces"
+        )
     try:
         ids, offsets = tokenizer.encode_with_offsets(text)
     except InputError as error:
@@ -118,8 +131,26 @@ def read(text: str, tokenizer: ModelTokenizer, max_positions: int) -> MaskedText
         almost = _ALMOST_MASK.search(text)
         hint = f"write {MASK} for {almost[0]!r}" if almost else f"write {MASK} in place of a word"
         raise TextError(f"the text {shown(text)} has no {MASK}; {hint}")
-    spans = tuple(offsets[place] for place in places)
-    return MaskedText(text, tuple(ids), places, spans, tuple(tokenizer.glued(text, spans)))
+    spans = tuple(_trimmed(text, *offsets[place]) for place in places)
+    glued = tuple(tokenizer.glued(text, spans))
+    begins = tuple(
+        _begin(ids, place, tokenizer) if stuck else place for place, stuck in zip(places, glued, strict=True)
+    )
+    return MaskedText(text, tuple(ids), places, spans, glued, begins)
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The characters of a mask without blanks beside it, which some tokenizers count among them."""
+    found = text[start:end]
+    return start + len(found) - len(found.lstrip()), end - len(found) + len(found.rstrip())
+
+
+def _begin(ids: Sequence[int], place: int, tokenizer: ModelTokenizer) -> int:
+    """Where the word begins that a glued mask continues; see `MaskedText.begins`."""
+    start = place - 1
+    while tokenizer.continues(ids[start]):
+        start -= 1
+    return place if ids[start] == tokenizer.unknown_id else start
 
 
 def check_length(text: str, pieces: int, max_positions: int, what: str = "") -> None:

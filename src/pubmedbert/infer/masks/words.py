@@ -13,7 +13,7 @@ from pubmedbert.infer.tokenizer import ModelTokenizer
 class AnyWord:
     """Words as text is cut into them: a first piece and ## pieces, spelled as WordPiece spells them.
 
-    A glued word, which continues what stands before it, has ## pieces only.
+    A glued word, which continues what stands before it, has ## pieces only, and is spelled together with that.
 
     Args:
         tokenizer: of the model.
@@ -28,11 +28,11 @@ class AnyWord:
         """See `decode.Words`."""
         return self._kinds.later if index or glued else self._kinds.first
 
-    def accept(self, word: Sequence[int], glued: bool) -> bool:
-        """See `decode.Words`; what a glued word is glued to is not looked at."""
+    def accept(self, word: Sequence[int]) -> bool:
+        """See `decode.Words`; what continues something unknown may be spelled in any way."""
         key = tuple(word)
         if key not in self._spelled:
-            self._spelled[key] = glued or self._tokenizer.spells(word)
+            self._spelled[key] = self._tokenizer.continues(word[0]) or self._tokenizer.spells(word)
         return self._spelled[key]
 
 
@@ -56,6 +56,6 @@ class ListedWords:
         }
         return np.array(sorted(agreeing), dtype=np.int64)
 
-    def accept(self, word: Sequence[int], glued: bool) -> bool:  # noqa: ARG002
+    def accept(self, word: Sequence[int]) -> bool:  # noqa: ARG002
         """See `decode.Words`: every word that `pieces` leads to is a target."""
         return True
