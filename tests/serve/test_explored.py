@@ -20,7 +20,7 @@ def test_a_model_of_one_label_is_no_regression(tmp_path: Path) -> None:
     """The page goes by `problem`: how many labels there are does not tell."""
     for head in (Head(level="text", labels=("risk",), problem="multi"), HEADS["regression"]):
         folder = tuned_folder(tmp_path / head.problem, head)
-        about = Explored(folder, Loading(str(folder)), Deadline()).about
+        about = Explored(folder, Loading(model=str(folder)), Deadline()).about
         assert (about["problem"], len(head.labels)) == (head.problem, 1)
 
 
@@ -29,4 +29,4 @@ def test_an_index_of_another_tokenizer_is_refused(index: Path, folders: dict[str
     config = folder / "tokenizer_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"do_lower_case": False}))
     with pytest.raises(InputError, match="was made with another tokenizer of this model; make an index for this one"):
-        Explored(folder, Loading(str(folder), indexes=[str(index)]), Deadline())
+        Explored(folder, Loading(model=str(folder), indexes=[str(index)]), Deadline())
