@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,10 +18,10 @@ from pubmedbert.finetune.score import RESULT, score_run
 from pubmedbert.finetune.search import LOG, search
 from pubmedbert.finetune.seeds import MODEL, Job
 from pubmedbert.finetune.workers import each_seed
+from pubmedbert.infer.tokenizer import ModelTokenizer
 from pubmedbert.model.checkpoint import read_config
 from pubmedbert.model.config import ModelError, config_from_hf
 from pubmedbert.progress import say
-from pubmedbert.vocab.folder import dump, load
 
 SETTINGS = "settings.json"
 _WEIGHTS = (MODEL, "pytorch_model.bin")
@@ -102,6 +101,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     Returns:
         What decides the outcome: data, model and settings, and the precision, as measured when the run began.
     """
+    config = config_from_hf(read_config(job.model))
     settings: dict[str, Any] = {
         "dataset": dataset.name,
         "task": dataset.task,
@@ -112,8 +112,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         "dev": fingerprint(dataset.read("dev")),
         "model": job.model_name,
         "weights": weights(job.model),
-        "shape": asdict(config_from_hf(read_config(job.model))),
-        "tokenizer": hashlib.sha256(dump(load(job.model)).encode()).hexdigest(),
+        "shape": asdict(config),
+        "tokenizer": ModelTokenizer(job.model, config.vocab_size).fingerprint,
         "recipe": asdict(job.recipe),
         "search": job.search,
     }
