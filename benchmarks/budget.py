@@ -5,7 +5,7 @@
 
 The loop of benchmarks/run_mlm.py trains for `--minutes` under each of some learning rates and batches; its best run
 counts. Ours trains for a sixth of that: the recipe `mini`, each change to it alone, all that pay together
-(`mini-fast`), and that without each of its parts. Held-out loss under the same frozen masks. Every run
+(`mini-fast`), and that without each of its parts or with one more. Held-out loss under the same frozen masks. Every run
 is a process of its own; what is finished is kept in `--work`, so that the same command goes on after a stop. `--quick`
 does everything once, tiny, in seconds.
 """
@@ -50,6 +50,8 @@ TOGETHER = {
     "without neighbours": ["neighbours=0"],
     "without Muon": ["optimizer=adamw"],
     "without a falling masked share": ["mask_share=0.15", "mask_share_end=0"],
+    "and rows 8 to 48": CHANGES["rows 8 to 48"],
+    "and length 48 to 128": CHANGES["length 48 to 128"],
 }
 """Ours: what is changed in `mini-fast`, whose name goes before."""
 QUICK = ("mini", "lr 2e-3", "mini-fast without Muon")

@@ -127,8 +127,9 @@ def search(
 
 def _sums(vectors: NDArray[np.int8], asked: NDArray[np.int8], threads: int) -> NDArray[np.floating]:
     """The product of each of `[N, D]` vectors and one of `[D]`: `[N]` whole numbers, exact."""
-    kind = np.float32 if len(asked) <= _EXACT else np.float64
-    products, factor = np.empty(len(vectors), kind), asked.astype(kind)
+    kind: type[np.floating] = np.float32 if len(asked) <= _EXACT else np.float64
+    products: NDArray[np.floating] = np.empty(len(vectors), kind)
+    factor = asked.astype(kind)
 
     def part(first: int, end: int) -> None:
         block = np.empty((_BLOCK, len(asked)), kind)
