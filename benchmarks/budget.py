@@ -4,7 +4,7 @@
     python -m benchmarks.budget --shards SHARDS --work RESULTS --out docs/benchmarks.md
 
 The loop of benchmarks/run_mlm.py trains for `--minutes` under each of some learning rates and batches; its best run
-counts. Ours trains for a sixth of that: the recipe `mini`, each change to it alone, all that pay together
+counts. Ours trains for a sixth of that: the recipe `mini`, each change to it alone, several together
 (`mini-fast`), and that without each of its parts or with one more. Held-out loss under the same frozen masks. Every run
 is a process of its own; what is finished is kept in `--work`, so that the same command goes on after a stop. `--quick`
 does everything once, tiny, in seconds.

@@ -220,6 +220,15 @@ def test_another_tokenizer_or_shape_is_another_run(
         finetune(job(own, model, seeds=2), tmp_path / "run")
 
 
+def test_a_run_of_an_older_version_is_refused(finished: Path, own: Path, tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    settings = json.loads((folder / "settings.json").read_text())
+    del settings["shape"]
+    (folder / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match="begun by an older version"):
+        finetune(job(own, tiny), folder)
+
+
 def test_settings_that_failed_do_not_hold_the_folder(own: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="freeze = 7"):
         finetune(job(own, tiny, seeds=1, recipe=replace(FAST, freeze=7)), tmp_path / "run")

@@ -198,6 +198,11 @@ def test_a_constant_answer_gains_nothing() -> None:
         judge(torch.zeros(100), torch.zeros(100, dtype=torch.bool))
 
 
+def test_answers_that_are_no_numbers_are_not_judged() -> None:
+    with pytest.raises(InputError, match="diverged"):
+        judge(torch.tensor([math.nan, 0.0]), torch.tensor([True, False]))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_auc_is_that_of_scikit_learn(seed: int) -> None:
     draw = np.random.default_rng(seed)

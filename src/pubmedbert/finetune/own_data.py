@@ -69,6 +69,8 @@ class _Own:
     negative: str | None
     read: Reader
     form: Format
+    documents: bool
+    """Whether it names a column of documents."""
 
     @property
     def train_only(self) -> bool:
@@ -110,7 +112,7 @@ def open_own(path: Path) -> Dataset:
             labels = (*labels, *strange)
     if own.train_only:
         notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none.")
-        if own.task == "relation" and not any(example.document for example in own.read(own.files["train"])):
+        if own.task == "relation" and not own.documents:
             notes.append('Pairs of one sentence may be in train and in dev; document = "COLUMN" prevents that.')
     return Dataset(
         name=path.stem,
@@ -143,7 +145,7 @@ def _split(own: _Own, split: Split) -> Sequence[Example]:
     if split == "test" or not own.train_only:
         return own.read(own.files[split])
     examples = own.read(own.files["train"])
-    by_document = len({example.document for example in examples}) >= _DEV_SHARE
+    by_document = own.documents or len({example.document for example in examples}) >= _DEV_SHARE
     whole = [_whole(example, by_document) for example in examples]
     shuffled = sorted(set(whole), key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(shuffled) < 2:
@@ -189,6 +191,7 @@ def _own(path: Path) -> _Own:
         negative=_string(path, {"negative": _written(table["negative"])}, "negative") if "negative" in table else None,
         read=_reader(path, table, task, form),
         form=form,
+        documents="document" in table,
     )
 
 

@@ -101,7 +101,7 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
     Returns:
         What decides the outcome: data, model and settings, and the precision, as measured when the run began.
     """
-    config = config_from_hf(read_config(job.model))
+    config = replace(config_from_hf(read_config(job.model)), dropout=0, attention_dropout=0)  # the recipe's count
     settings: dict[str, Any] = {
         "dataset": dataset.name,
         "task": dataset.task,
@@ -129,6 +129,8 @@ def claim(job: Job, dataset: Dataset, folder: Path) -> dict[str, Any]:
         write_json(path, settings | machine | measured)
         return settings | measured
     before = read_json(path)
+    if "shape" not in before:
+        raise InputError(f"{folder} was begun by an older version of pubmedbert; choose another --out")
     free = {"model"} if _seeds_begun(folder) else {"model", "search"}  # a search may be made longer
     for key in settings:
         if key not in free and before.get(key) != settings[key]:

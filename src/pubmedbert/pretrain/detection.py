@@ -94,11 +94,13 @@ def judge(scores: Tensor, replaced: Tensor) -> Detection:
     """The figures of `[N]` logits against `[N]` truths.
 
     Raises:
-        InputError: the truths are all of one kind.
+        InputError: the truths are all of one kind, or a logit is no number.
     """
     share = replaced.double().mean().item()
     if share in (0, 1):
         raise InputError("the generator replaced no word piece, or all of them; evaluate more rows")
+    if not scores.isfinite().all():
+        raise InputError("the discriminator's answers are no numbers: its training has diverged")
     right = (scores > 0) == replaced
     return Detection(
         loss=F.binary_cross_entropy_with_logits(scores, replaced.double()).item(),
@@ -113,7 +115,7 @@ def judge(scores: Tensor, replaced: Tensor) -> Detection:
 
 
 def _auc(scores: NDArray[np.floating], replaced: NDArray[np.bool_]) -> float:
-    """How often a replaced piece has more than an original one, ties being half (Hanley & McNeil 1982): from ranks."""
+    """How often a replaced piece scores higher than an original one, ties being half (Hanley & McNeil 1982)."""
     _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
     rank = np.cumsum(count) - (count - 1) / 2  # from 1; ties share the middle one
     bad, good = int(replaced.sum()), int((~replaced).sum())

@@ -114,6 +114,7 @@ def test_tokens_keep_offsets() -> None:
         (f"1|t|A\n1|a|B\n1\t{'1' * 5000}\t{'2' * 5000}\tA\tX\n", "line 3: PMID, start, end, text and type are wanted"),
         ("1|t|A\n1|a|B\n1\t0\t1\tA\t \n", "line 3: the mention 'A' has no type"),
         ("1|t|A\n1|a|B\n1\t0\t1\tZ\tX\n", "line 3: characters 0 to 1 of the document are 'A', not 'Z'"),
+        ("1|t|A  B\n1|a|\n1\t1\t3\t  \tX\n", "line 3: the mention at characters 1 to 3 is blank"),
         ("1|t|A\n1|a|B\n1\t7\t9\tZ\tX\n", "line 3: characters 7 to 9 of the document are '', not 'Z'"),
     ],
 )

@@ -170,9 +170,10 @@ def _annotation(where: str, line: str, text: str) -> Iterator[Annotation]:
     if not cells[4].strip():
         raise InputError(f"{where}: the mention {cells[3]!r} has no type")
     start, end = int(cells[1]), int(cells[2])
-    if start >= end or text[start:end].strip() != cells[3].strip():  # mentions in NCBI-disease have spaces around
-        raise InputError(
-            f"{where}: characters {start} to {end} of the document are {text[start:end]!r}, not {cells[3]!r}"
-        )
-    start, end = start + len(text[start:end]) - len(text[start:end].lstrip()), start + len(text[start:end].rstrip())
-    yield Annotation(start, end, text[start:end], cells[4], cells[5] if len(cells) > 5 else "")
+    held = text[start:end]
+    if not cells[3].strip():
+        raise InputError(f"{where}: the mention at characters {start} to {end} is blank")
+    if start >= end or held.strip() != cells[3].strip():
+        raise InputError(f"{where}: characters {start} to {end} of the document are {held!r}, not {cells[3]!r}")
+    start += len(held) - len(held.lstrip())  # mentions in NCBI-disease have blanks around
+    yield Annotation(start, start + len(held.strip()), held.strip(), cells[4], cells[5] if len(cells) > 5 else "")

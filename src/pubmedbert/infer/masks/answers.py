@@ -24,8 +24,8 @@ class Answer(TypedDict):
     sequence: str
     """The normalised text with this mask filled; where there are several masks, with [CLS], [SEP] and the others."""
     text: str
-    """The text as it was given, with this mask replaced; as the model read it, so a blank stands before a word that
-    does not continue what it touches."""
+    """The text as it was given, with this mask replaced; a blank stands before a word that does not continue the one
+    before it."""
     start: int
     """The mask's first character in the text that was given."""
     end: int
@@ -128,7 +128,7 @@ def _sequence(tokenizer: ModelTokenizer, row: Sequence[int], *, clean: bool) -> 
 
 
 def _joined(tokenizer: ModelTokenizer, text: MaskedText, mask: int, word: str) -> str:
-    """A word as it stands in the text: ## is not written where it continues what is before it, where others part."""
+    """A word as it stands in the text: without ## where it continues what is before it, behind a blank where not."""
     if not text.glued[mask]:
         return word
     return f" {word}" if tokenizer.joins(word) else word.removeprefix(PREFIX)
