@@ -201,7 +201,7 @@ def told(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict
     unigram, bar = fast["unigram"], target["loss"]
     yield "## Less compute for the same loss"
     yield ""
-    yield opening(given, tuned, ours)
+    yield opening(given, best, tuned, ours)
     yield ""
     yield "| recipe | held-out loss | against the loop | is where the loop ends after | steps | word pieces |"
     yield "| --- | --- | --- | --- | --- | --- |"
@@ -230,9 +230,10 @@ def told(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict
         yield f"| {name} | {one['loss']:.4f} | {one['steps']:,} | {one['tokens']:,} |"
 
 
-def opening(given: argparse.Namespace, tuned: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]) -> str:
+def opening(
+    given: argparse.Namespace, best: str, tuned: dict[str, dict[str, Any]], ours: dict[str, dict[str, Any]]
+) -> str:
     """What was compared, where and with what code."""
-    best = min(tuned, key=lambda name: tuned[name]["loss"])
     target, unigram = tuned[best], ours["mini-fast"]["unigram"]
     commits = sorted({str(one["commit"]) for one in (*tuned.values(), *ours.values())})
     return (

@@ -84,13 +84,13 @@ def _score(score: Score | None) -> dict[str, float | None] | None:
 
 def _mean(summary: Summary, task: str = "") -> dict[str, object] | None:
     """The mean of a task type, or the BLURB score, with its caveat."""
-    score = summary.tasks.get(task) if task else summary.blurb
-    return None if score is None else {**asdict(score), "caveat": summary.caveat(task)}
+    score = summary.mean(task)
+    return score and {**asdict(score), "caveat": summary.caveat(task)}
 
 
 def _told(summary: Summary, task: str = "") -> str:
     """The same as text."""
-    score, caveat = summary.tasks.get(task) if task else summary.blurb, summary.caveat(task)
+    score, caveat = summary.mean(task), summary.caveat(task)
     return "" if score is None else f"{score}{f' ({caveat})' if caveat else ''}"
 
 

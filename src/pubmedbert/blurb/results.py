@@ -107,6 +107,10 @@ class Summary:
     blurb: Score | None
     """None unless all 13 are there."""
 
+    def mean(self, task: str = "") -> Score | None:
+        """The mean of a task type, or, by default, the BLURB score; None where it is incomplete."""
+        return self.tasks.get(task) if task else self.blurb
+
     def caveat(self, task: str = "") -> str:
         """What is to be known of the data sets behind a mean: of a task type, or, by default, the BLURB score."""
         counted = [result for result in self.results if (kind := task_type(result.dataset)) and task in ("", kind)]
