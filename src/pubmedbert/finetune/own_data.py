@@ -111,7 +111,7 @@ def open_own(path: Path) -> Dataset:
             notes.append(f"{where} has labels that the training examples lack: {', '.join(strange)}.")
             labels = (*labels, *strange)
     if own.train_only:
-        notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash of the text: the files have none.")
+        notes.append(f"dev is a tenth of {own.files['train'].name}, chosen by a hash: the files have none.")
         if own.task == "relation" and not own.documents:
             notes.append('Pairs of one sentence may be in train and in dev; document = "COLUMN" prevents that.')
     return Dataset(

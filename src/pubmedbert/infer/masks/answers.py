@@ -90,7 +90,8 @@ def answer(
     word = tokenizer.decode(ids)
     place, (start, end) = text.places[mask], text.spans[mask]
     words = [text.text[first:last] for first, last in text.spans]
-    words[mask] = _joined(tokenizer, text, mask, word)
+    if written:
+        words[mask] = _joined(tokenizer, text, mask, word)
     row = (*text.row[:place], *ids, *text.row[place + 1 :])
     return {
         "score": exp(log / len(ids)),
