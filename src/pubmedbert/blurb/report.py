@@ -85,7 +85,7 @@ def _score(score: Score | None) -> dict[str, float | None] | None:
 def _mean(summary: Summary, task: str = "") -> dict[str, object] | None:
     """The mean of a task type, or the BLURB score, with its caveat."""
     score = summary.mean(task)
-    return score and {**asdict(score), "caveat": summary.caveat(task)}
+    return None if score is None else {**asdict(score), "caveat": summary.caveat(task)}
 
 
 def _told(summary: Summary, task: str = "") -> str:
