@@ -29,7 +29,7 @@ p.lead, small, .soft {{ color: var(--soft); }} p.lead {{ margin-top: 0; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }}
 th, td {{ text-align: left; vertical-align: top; padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); }}
-td.number, th.number {{ text-align: right; white-space: nowrap; }}
+td.number, th.number {{ text-align: right; }}
 .facts {{ display: flex; flex-wrap: wrap; gap: .5rem 2rem; padding: 0; list-style: none; }}
 .facts b {{ display: block; font-size: 1.35rem; font-weight: 600; }}
 .facts span {{ color: var(--soft); font-size: .875rem; }}
@@ -159,7 +159,12 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, numbers: i
     kinds = [' class="number"' if numbers is not None and place >= numbers else "" for place in range(len(head))]
     top = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
     lines = "".join(
-        "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
         for row in rows
     )
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _cell(text: str) -> str:
+    """A cell's text; a caveat behind a score may break into lines, a mean and its deviation may not."""
+    return escape(text).replace(" ± ", "&nbsp;±&nbsp;")
