@@ -237,7 +237,7 @@ def opening(
     target, unigram = tuned[best], ours["mini-fast"]["unigram"]
     commits = sorted({str(one["commit"]) for one in (*tuned.values(), *ours.values())})
     return (
-        f"{cpu()}, {os.cpu_count()} cores, commit{'s' * (len(commits) > 1)} {' and '.join(commits)}. A run_mlm-style "
+        f"{cpu()}, {os.cpu_count()} cores, commit{'s' * (len(commits) > 1)} {', '.join(commits)}. A run_mlm-style "
         f"loop (transformers, AdamW, full blocks, whole words masked; {best}, the best of {len(tuned)} that were tried "
         f"for {given.minutes:g} minutes each) reaches a held-out loss of {target['loss']:.4f} in "
         f"{target['points'][-1][0] / 60:.1f} minutes and {target['tokens']:,} word pieces: "
