@@ -113,8 +113,9 @@ def page(given: argparse.Namespace, listed: Path) -> Iterator[str]:
     yield "## Pretraining step" + ("" if given.sizes == SIZES else f", {given.sizes.replace(',', ', ')} alone")
     yield ""
     allocator = "our allocator settings" if given.allocator else "its allocator as it comes"
+    rounds = "one round" if given.rounds == 1 else f"medians of {given.rounds} rounds, [least-most]"
     yield (
-        f"{place()}; medians of {given.rounds} rounds, [least-most], in real word pieces a second; dropout 0.1, fp32, "
+        f"{place()}; {rounds}, in real word pieces a second; dropout 0.1, fp32, "
         f"random weights, {'abstracts' if given.data else 'generated texts'}. transformers has SDPA, fused AdamW (the "
         f"Trainer's default), whole batches, and {allocator}. Reading, masking and logs are on nobody's clock."
     )

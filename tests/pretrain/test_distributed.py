@@ -132,6 +132,28 @@ def test_any_number_of_ranks_has_the_losses_of_one(count: int, recipe: Recipe, s
     assert_close(tmp_path / "many", tmp_path / "one")
 
 
+def test_ranks_that_were_not_started_alike_are_refused(shards: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    settings = [part for line in RECIPE.toml().splitlines() for part in ("--set", line)]
+    command = [sys.executable, "-m", "pubmedbert", "pretrain", "--recipe", "mini", "--shards", str(shards), *settings]
+    started = [
+        subprocess.Popen(
+            [*command, "--out", str(tmp_path / "run"), "--set", f"seed={rank}"],
+            env={**os.environ, **meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for process in started:
+        _, error = process.communicate()
+        assert process.returncode == 2, error.decode()
+        assert b"not all ranks have the same recipe, settings, shards and version" in error
+    assert not (tmp_path / "run" / "config.toml").exists()
+
+
 def test_a_run_goes_on_with_other_ranks_and_says_so(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

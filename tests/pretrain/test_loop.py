@@ -250,9 +250,18 @@ def test_a_non_finite_gradient_stops_with_a_sentence(
     with pytest.raises(
         InputError,
         match=r"2 steps in a row were skipped or spikes up to step 2 \(not finite\), after the run had gone back "
-        r"2 times; start again in another --out with lr below 0\.002",
+        r"2 times; start again in another --out with lr below 0\.002, or go on with more "
+        "most_rollbacks",
     ):
         pretrain(changed(SMALL, most_skips=2), shards, tmp_path / "run")
+
+
+def test_guards_may_be_changed_and_it_is_said(finished: Path, shards: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert pretrain(changed(SMALL, most_rollbacks=5, spike=9.0), shards, finished) == 0
+    said = capsys.readouterr().err
+    assert f"{finished} was started with most_rollbacks = 2 and goes on with 5" in said
+    assert f"{finished} was started with spike = {SMALL.spike} and goes on with 9.0" in said
+    assert "is complete" in said
 
 
 def test_other_settings_or_shards_are_refused(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -103,6 +106,18 @@ def test_a_sink_that_cannot_be_opened_ends_a_run_only_before_its_first_step(
     assert [line["step"] for line in runs.metrics(run)] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_run_that_goes_on_reads_the_end_of_its_metrics_only(run: Path) -> None:
+    assert runs.last_metrics(run) == []
+    assert not runs.was_stuck(run)
+    lines = [{"step": step, **AT, "loss": 1.0} for step in range(1, 30_000)]
+    lines[7]["stuck"] = True
+    (run / runs.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    last = runs.last_metrics(run)
+    assert 1_000 < len(last) < len(lines)
+    assert last == lines[-len(last) :]
+    assert runs.was_stuck(run), "which stands far from its end"
+
+
 def test_every_sink_is_closed_when_the_run_fails(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
 
@@ -163,6 +178,38 @@ def test_weights_and_biases_offline(run: Path, monkeypatch: pytest.MonkeyPatch, 
     assert b"loss" in content
     assert b"tiny" in content, "the settings are sent along"
     assert json.loads((run / runs.METRICS).read_text().splitlines()[0])["step"] == 1
+
+
+def test_weights_and_biases_tells_runs_apart_and_has_what_a_run_did_after_it_went_back(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    logged: list[dict[str, object]] = []
+
+    class Run:
+        def define_metric(self, name: str, step_metric: str) -> None:
+            assert (name, step_metric) == ("*", "step")
+
+        def log(self, values: dict[str, object]) -> None:
+            logged.append(values)
+
+        def finish(self) -> None: ...
+
+    def init(**given: Any) -> Run:
+        names.append(given["id"])
+        return Run()
+
+    fake = SimpleNamespace(init=init, Settings=lambda **_: None, errors=SimpleNamespace(Error=OSError))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr(sinks, "find_spec", lambda _: True)
+    for step, loss in ((4, 99.0), (3, 5.0)):  # the second time gone back
+        with open_sinks(run, ["wandb"], step=step - 1) as found:
+            found.write(step, {**AT, "loss": loss})
+    assert [(values["step"], values["loss"]) for values in logged] == [(4, 99.0), (3, 5.0)]
+    shutil.rmtree(run / sinks.FOLDER)
+    with open_sinks(run, ["wandb"]):
+        pass
+    assert names[0] == names[1] != names[2], "a new run in the same place is another one"
 
 
 def test_weights_and_biases_without_a_login_is_a_sentence(shards: Path, tmp_path: Path) -> None:

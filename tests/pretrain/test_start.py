@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 import tomllib
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -127,6 +128,8 @@ def test_gpus_without_bfloat16_are_told_by_their_capability(monkeypatch: pytest.
     for capability, expected in (((7, 0), False), ((8, 0), True), ((12, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
         assert precision.in_bf16("auto", "cuda") is expected
+        with nullcontext() if expected else pytest.raises(InputError, match="this GPU has no bfloat16"):
+            assert precision.in_bf16("bf16", "cuda")
 
 
 def test_a_resumed_run_keeps_the_precision_it_began_with(

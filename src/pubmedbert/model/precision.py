@@ -7,6 +7,7 @@ from functools import cache
 
 import torch
 
+from pubmedbert.errors import InputError
 from pubmedbert.model.linear import product
 
 WORTHWHILE = 1.3
@@ -19,10 +20,16 @@ def in_bf16(precision: str, kind: str) -> bool:
     Args:
         precision: "fp32", "bf16", or "auto": the faster one on a CPU, "bf16" on a GPU that has it (Ampere and newer).
         kind: of the device, "cpu" or "cuda".
+
+    Raises:
+        InputError: a GPU is to multiply in bfloat16 and cannot: torch would imitate it, slowly.
     """
+    able = kind != "cuda" or torch.cuda.get_device_capability() >= (8, 0)
+    if precision == "bf16" and not able:
+        raise InputError("this GPU has no bfloat16 (Ampere and newer have): set precision=fp32, or leave it at auto")
     if precision in ("fp32", "bf16"):
         return precision == "bf16"
-    return torch.cuda.get_device_capability() >= (8, 0) if kind == "cuda" else gain() > WORTHWHILE
+    return able if kind == "cuda" else gain() > WORTHWHILE
 
 
 @cache

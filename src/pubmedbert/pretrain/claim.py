@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pubmedbert import runs
+from pubmedbert import __version__, runs
 from pubmedbert.errors import InputError
 from pubmedbert.files import atomic_folder, write_text
 from pubmedbert.model.precision import in_bf16
@@ -24,6 +24,8 @@ from pubmedbert.shards.read import Shards
 _OURS = {"config.toml", "metrics.jsonl", "tokenizer", "checkpoints", "report.html", "logs", "evaluation.json"}
 _FREE = {"keep", "shard", "recompute", "repeatable"}
 """Settings that change nothing in what a run computes, but for the last bits on a GPU."""
+_GUARDS = {"spike", "most_skips", "most_rollbacks"}
+"""Settings that may be changed, too, as a run that breaks down could not go on otherwise; it is said."""
 
 
 def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
@@ -67,6 +69,19 @@ def claim(folder: Path, recipe: Recipe, shards: Shards, ranks: Ranks) -> bool:
         raise
     (folder / runs.EVALUATION).unlink(missing_ok=True)  # of a run that is no more
     return bf16
+
+
+def check_ranks(recipe: Recipe, shards: Shards, ranks: Ranks) -> None:
+    """Make sure that all ranks train one model on the same rows. All of them must call it.
+
+    Raises:
+        InputError: one has another recipe, other shards or another version of this package.
+    """
+    if not ranks.same(f"{__version__}\n{recipe.toml()}\n{_made_from(shards)}"):
+        raise InputError(
+            "not all ranks have the same recipe, settings, shards and version of pubmedbert: start every machine by "
+            "the same command, on the same files"
+        )
 
 
 def give_up(folder: Path) -> None:
@@ -122,7 +137,9 @@ def _same_settings(folder: Path, text: str) -> None:
             "order, but not to the same bits"
         )
     for key in sorted((before.keys() | now.keys()) - _FREE):
-        if before.get(key) != now.get(key):
+        if before.get(key) != now.get(key) and key in _GUARDS:
+            say(f"{folder} was started with {key} = {before.get(key)!r} and goes on with {now.get(key)!r}")
+        elif before.get(key) != now.get(key):
             raise InputError(
                 f"{folder} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
                 "choose another --out or the old value"

@@ -55,11 +55,10 @@ def detect(model: Electra, packs: Iterable[Pack]) -> Detection:
     training = model.training
     model.eval()
     with torch.inference_mode():
-        found = [run(model, pack) for pack in packs]
-        scores = torch.cat([part.scores for part in found]).double().cpu()  # [N]
-        replaced = torch.cat([part.replaced for part in found]).cpu()  # [N]
+        found = [(part.scores.cpu(), part.replaced.cpu()) for part in (run(model, pack) for pack in packs)]  # [N] each
     model.train(training)
-    return judge(scores, replaced)
+    scores, replaced = map(torch.cat, zip(*found, strict=True))
+    return judge(scores.double(), replaced)
 
 
 def evaluate_electra(name: str, shards_folder: Path, rows: int, length: int | None = None) -> tuple[Detection, str]:

@@ -6,6 +6,7 @@ each rank adds up the gradients of its own, and one all-reduce of one buffer add
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -81,6 +82,11 @@ class Ranks:
     def from_main(self, number: float) -> float:
         """The number that the main rank has."""
         return self.total({"": number if self.main else 0.0})[""]
+
+    def same(self, text: str) -> bool:
+        """Whether every rank has the text that the main one has; all of them get the same answer."""
+        number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")  # exact in double precision
+        return not self.total({"": float(self.from_main(number) != number)})[""]
 
     def add_gradients(self, parameters: Iterable[nn.Parameter], numbers: Sequence[float]) -> list[float]:
         """Add up the gradients over the ranks, in place, with some numbers: one all-reduce of one flat buffer.

@@ -17,7 +17,7 @@ from pubmedbert.errors import InputError
 from pubmedbert.files import locked
 from pubmedbert.pretrain import checkpoint
 from pubmedbert.pretrain.checkpoint import Progress
-from pubmedbert.pretrain.claim import claim, cut_metrics, give_up
+from pubmedbert.pretrain.claim import check_ranks, claim, cut_metrics, give_up
 from pubmedbert.pretrain.distributed import EVEN, ranks
 from pubmedbert.pretrain.feed import FROZEN_SEED
 from pubmedbert.pretrain.guard import Verdict
@@ -90,6 +90,7 @@ def pretrain(recipe: Recipe, shards_folder: Path, folder: Path, *, device: str =
         bf16 = here.from_main(bf16) > 0  # and nobody looks for checkpoints before the folder is claimed
         stopped_by = 0
         try:
+            check_ranks(recipe, shards, here)
             with _device_errors():
                 run = setup(folder, recipe, shards, here, bf16=bf16)
                 if run.complete:
@@ -318,7 +319,7 @@ def _roll_back(run: Run, reason: str) -> None:
         f"{run.folder}: {recipe.most_skips} steps in a row were skipped or spikes up to step {before.step:,} ({reason})"
     )
     if before.rollbacks >= recipe.most_rollbacks:
-        advice = f"start again in another --out with lr below {recipe.lr:g}"
+        advice = f"start again in another --out with lr below {recipe.lr:g}, or go on with more most_rollbacks"
         raise InputError(f"{what}, after the run had gone back {before.rollbacks} times; {advice}")
     run.restore()
     run.at = replace(run.at, rows=before.rows, rollbacks=before.rollbacks + 1)

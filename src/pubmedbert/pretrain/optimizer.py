@@ -170,6 +170,14 @@ def _optimizers(pieces: list[Piece], recipe: Recipe, *, bf16: bool) -> Iterator[
         yield Muon(hidden, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, bf16=bf16)
 
 
+def fullest_share(model: nn.Module, ranks: int) -> float:
+    """The share of all parameters whose state the fullest rank keeps where each keeps a part: no matrix is split."""
+    loads = [0] * ranks
+    for name, rank in _owners(model, ranks).items():
+        loads[rank] += model.get_parameter(name).numel()
+    return max(loads) / sum(loads)
+
+
 def _owners(model: nn.Module, ranks: int) -> dict[str, int]:
     """Parameters to ranks: the largest first, each to the rank with the fewest numbers so far."""
     loads = [0] * ranks

@@ -139,12 +139,13 @@ class Run:
             found = hf.load(self.start_from, need_vocabulary=True).state_dict()
             weights |= {name: value for name, value in found.items() if name in weights}
         part.model.load_state_dict(weights)
-        if self.counts_neighbours:  # by one rank for all: processors of different kinds would not find the same bits
+        if self.counts_neighbours:
             words = part.model.get_parameter("encoder.embeddings.words.weight").data
             self.ranks.say("counting which word pieces stand near each other")
             if self.ranks.main:
                 start_at_neighbours(words, self.train.split, self.unigram, self.recipe.neighbours, self.recipe.seed)
-            self.ranks.share(words, 0)
+        for parameter in part.model.parameters():
+            self.ranks.share(parameter.data, 0)  # processors of different kinds need not find the same bits
         part.optimizer.forget()
         if part.average:
             part.average.restore()
@@ -157,8 +158,9 @@ class Run:
         if self.ranks.main:
             cut_metrics(self.folder, self.at.step or -1)
         self.ranks.from_main(0)  # nobody reads before all is cut
-        lines = runs.metrics(self.folder)
+        lines = runs.last_metrics(self.folder)
         self.guard = Guard(self.recipe, lines)
+        self.guard.warned |= runs.was_stuck(self.folder)
         for line in lines:
             if "rolled_back_from" in line and line["step"] == self.at.step:
                 self.at = replace(self.at, rows=line["rows"], rollbacks=line["rollbacks"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from pubmedbert import runs
 from pubmedbert.errors import InputError
+from pubmedbert.files import write_text
 from pubmedbert.progress import say
 
 SINKS = ("tensorboard", "wandb")
@@ -84,7 +85,8 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of Weights & Biases, which the same folder goes on with; WANDB_MODE=offline keeps it on this machine.
 
-    Steps that a killed run had logged already are not logged again.
+    Its charts go by our steps, not by W&B's count, which cannot fall: what a run that went back had logged stays there
+    beside what it logs then.
 
     Args:
         folder: of the run, whose settings are sent along.
@@ -102,7 +104,7 @@ class WeightsAndBiases:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "pubmedbert"),
                 name=folder.resolve().name,
-                id=hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16],
+                id=_name(home / "wandb" / "id"),
                 resume="allow",
                 dir=str(home.resolve()),
                 config=runs.config(folder),
@@ -110,11 +112,11 @@ class WeightsAndBiases:
             )
         except wandb.errors.Error as error:
             raise InputError(f"{_said(error)} (WANDB_MODE=offline keeps the numbers on this machine)") from error
+        self._run.define_metric("*", step_metric="step")
 
     def write(self, step: int, values: Mapping[str, object]) -> None:
         """Log the numbers."""
-        if step >= self._run.step:
-            self._run.log(dict(_numbers(values)), step=step)
+        self._run.log({"step": step, **dict(_numbers(values))})
 
     def close(self) -> None:
         """End the run."""
@@ -215,7 +217,7 @@ def open_sinks(folder: Path, names: Sequence[str] = (), step: int = 0) -> Iterat
     """
     check_sinks(names)
     with ExitStack() as stack:
-        begun = bool(runs.metrics(folder))
+        begun = bool(runs.last_metrics(folder))
         lines = JsonLines(folder / runs.METRICS)
         stack.callback(lines.close)
         others = []
@@ -225,6 +227,14 @@ def open_sinks(folder: Path, names: Sequence[str] = (), step: int = 0) -> Iterat
             stack.callback(beside.close)
             others.append(beside)
         yield Sinks(lines, others)
+
+
+def _name(path: Path) -> str:
+    """What a run is called by: drawn once, as a folder's name may be that of an earlier run or one elsewhere."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, secrets.token_hex(8))
+    return path.read_text(encoding="utf-8")
 
 
 def _said(error: Exception) -> str:

@@ -15,7 +15,7 @@ from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.electra import generator_config
 from pubmedbert.pretrain.distributed import EVEN
 from pubmedbert.pretrain.objective import objective
-from pubmedbert.pretrain.optimizer import is_hidden_matrix
+from pubmedbert.pretrain.optimizer import fullest_share, is_hidden_matrix
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
 from pubmedbert.pretrain.recipe import Recipe
@@ -294,7 +294,7 @@ def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, m
                 _moments(recipe, model),
                 setting.gpus,
                 half=half,
-                sharded=sharded,
+                share=fullest_share(model, setting.gpus) if sharded else 1.0,
                 average=recipe.average > 0,
             )
             found.append(Fit(sharded, checkpointed, state, row, max(0, int((room - state.total) / row))))
@@ -346,7 +346,7 @@ def _notes(recipe: Recipe, setting: Setting, planned: Sequence[StagePlan]) -> li
         slower = f" ({gpu.fp32:g} instead of {gpu.peak:g} TFLOP/s)"
         notes.append(
             "the figures are those of fp16 code: this GPU has no bf16, so that `pretrain --device cuda` refuses the "
-            f"recipe's; in fp32{slower} it takes several times as long"
+            f"recipe's; with precision=fp32{slower} it takes several times as long"
         )
     for part in planned:
         rows = f"rows of {part.stage.length}"
