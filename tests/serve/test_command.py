@@ -80,13 +80,18 @@ def test_long_addresses_may_come_in_pieces(one: Callable[..., Any]) -> None:
     assert "≤".encode() in answer or b"\\u2264" in answer
 
 
+def started(front: psutil.Process) -> psutil.Process:
+    """The first process of a model, as soon as it is there."""
+    until(lambda: any("pubmedbert.serve.worker" in one.cmdline() for one in front.children()), 120)
+    return front.children()[0]
+
+
 def test_a_signal_ends_what_still_loads(folders: dict[str, Path]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         command = [*SERVE, "--port", "0", "--model", str(folders["mask"])]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         front = psutil.Process(process.pid)
-        until(lambda front=front: any("pubmedbert.serve.worker" in one.cmdline() for one in front.children()), 60)
-        (worker,) = front.children()
+        worker = started(front)
         worker.suspend()  # it will not be ready
         process.send_signal(number)
         _, said = process.communicate(timeout=60)

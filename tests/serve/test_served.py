@@ -293,7 +293,13 @@ def test_a_process_stops_what_is_given_up_and_nothing_else(folders: dict[str, Pa
 
     async def test() -> None:
         process = await ModelProcess.start(Loading(model=str(folders["mask"])))
-        scored = {"task": "fill-mask", "text": "a [MASK]", "pair": None, "alone": True, "seconds": 60.0}
+        scored: dict[str, object] = {
+            "task": "fill-mask",
+            "text": "a [MASK]",
+            "pair": None,
+            "alone": True,
+            "seconds": 60.0,
+        }
         scored["parameters"] = {"targets": ["imatinib inhibits"], "top_k": 1}
         try:
             worker = psutil.Process(process._process.pid)

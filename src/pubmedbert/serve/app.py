@@ -218,7 +218,7 @@ def _add_page(app: FastAPI) -> None:
 def _add_heads(app: FastAPI) -> None:
     """HEAD wherever there is GET; FastAPI leaves it out, and /docs need not list it."""
     for route in [*app.routes]:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 

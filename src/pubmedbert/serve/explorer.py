@@ -57,7 +57,8 @@ def add_explorer(
     _add_state(app, models, limits, tagger)
     for path in ("/exbert", "/exbert/", "/explore/"):
         app.get(path, include_in_schema=False)(_to_page)
-    return {("POST", f"/{task}"): {"task": task} for task in _TASKS} | {("GET", f"/{_STATE}"): {"task": _STATE}}
+    known = [*(("POST", task) for task in _TASKS), ("GET", _STATE)]
+    return {(method, f"/{task}"): {"task": task} for method, task in known}
 
 
 def _endpoint(
