@@ -236,6 +236,18 @@ def test_a_model_replaced_in_place_is_not_mixed_with_what_was_read_of_it(tmp_pat
         labels.encoder  # noqa: B018  # opened when it is asked for
 
 
+def test_a_model_that_has_gone_is_a_fault_and_its_tokenizer_stays(tmp_path: Path) -> None:
+    folder = tuned_folder(tmp_path / "model", HEADS["tags"])
+    model = ExploredModel(folder)
+    expected = ExploredModel(folder).read(SENTENCE)
+    folder.rename(tmp_path / "gone")
+    assert model.read(SENTENCE) == expected
+    with pytest.raises(FaultError):
+        model.view(SENTENCE)
+    with pytest.raises(FaultError):
+        occlude(model, model.read("a cell")[0], place=1)
+
+
 def test_a_model_of_one_segment_takes_no_pair(explored: ExploredModel, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(explored.folder, tmp_path / "one"))
     weights = load_file(folder / "model.safetensors")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from tests.serve.conftest import serving
+from tests.serve.test_faults import until
 
 SERVE = [sys.executable, "-c", "from pubmedbert.cli import main; main()", "serve"]
 
@@ -74,6 +78,45 @@ def test_long_addresses_may_come_in_pieces(one: Callable[..., Any]) -> None:
             answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert "≤".encode() in answer or b"\\u2264" in answer
+
+
+def started(front: psutil.Process) -> psutil.Process:
+    """The first process of a model, as soon as it is there."""
+    until(lambda: any("pubmedbert.serve.worker" in one.cmdline() for one in front.children()), 120)
+    return front.children()[0]
+
+
+def test_a_signal_ends_what_still_loads(folders: dict[str, Path]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        command = [*SERVE, "--port", "0", "--model", str(folders["mask"])]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        front = psutil.Process(process.pid)
+        worker = started(front)
+        worker.suspend()  # it will not be ready
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert not worker.is_running()
+        assert [json.loads(line)["message"] for line in said.splitlines()] == ["ended"]
+
+
+def test_a_process_whose_front_has_gone_ends_quietly(folders: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", "pubmedbert.serve.worker", json.dumps({"model": str(folders["mask"])}), "0"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+    process.communicate()
+
+
+def test_an_address_of_its_own_machine_is_its_name(one: Callable[..., Any]) -> None:
+    with one("--host", "127.2") as service:
+        assert service.url.startswith("http://127.0.0.2:")
+        assert httpx.get(f"{service.url}/models").status_code == 200
 
 
 def test_other_addresses_are_warned_about(one: Callable[..., Any]) -> None:

@@ -248,6 +248,25 @@ def test_a_page_that_cannot_begin_says_why(
     page.close()
 
 
+def test_an_answer_that_was_cut_is_said_to_be(opened: Callable[..., Page]) -> None:
+    page = opened()
+    cut = {"content_type": "application/json", "body": '[{"score": 0.1, "tok'}
+    page.route("**/pipeline/fill-mask", lambda route: route.fulfill(**cut))
+    page.get_by_role("button", name="Compute").click()
+    expect(page.locator("#fill-mask [role=alert]")).to_have_text("The answer was cut short; ask again.")
+
+
+def test_the_chosen_tab_and_the_scores_are_seen_in_forced_colours(opened: Callable[..., Page]) -> None:
+    page = opened(forced_colors="active")
+    page.get_by_role("button", name="Compute").click()
+    bar = page.locator(".track i").first
+    expect(bar).to_be_visible()
+    ground = "one => getComputedStyle(one).backgroundColor"
+    chosen, other = page.locator("[aria-selected=true]"), page.locator("[aria-selected=false]").first
+    assert chosen.evaluate(ground) != other.evaluate(ground)
+    assert bar.evaluate(ground) != page.locator(".track").first.evaluate(ground)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_have_contrast(opened: Callable[..., Page], scheme: str) -> None:
     """WCAG AA: 4.5 to 1 for text, 3 to 1 for what bounds a control."""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pubmedbert.errors import InputError
@@ -26,12 +27,17 @@ class FakeProcess:
         self.about = {"folder": str(folder), "tasks": ["fill-mask"], "max_tokens": 64, "pairs": False, "labels": []}
         self.about |= {"width": 32, "fingerprint": "0" * 32}
         self.batches: list[list[str]] = []
+        self.given_up: list[int] = []
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
-    async def send(self, jobs: Sequence[dict[str, Any]]) -> None:
+    async def send(self, jobs: Sequence[dict[str, Any]]) -> int:
         if self.ended.done():
             raise ProcessEndedError
         self.batches.append([job["text"] for job in jobs])
+        return len(self.batches)
+
+    def give_up(self, number: int) -> None:
+        self.given_up.append(number)
 
     async def answers(self, count: int) -> list[frames.Frame]:
         texts = self.batches[-1]
@@ -158,10 +164,10 @@ def test_a_text_that_was_never_taken_is_not_blamed(
 ) -> None:
     send, failures = FakeProcess.send, iter([True] * 3)
 
-    async def failing(process: FakeProcess, jobs: Sequence[dict[str, Any]]) -> None:
+    async def failing(process: FakeProcess, jobs: Sequence[dict[str, Any]]) -> int:
         if next(failures, False):
             raise ProcessEndedError
-        await send(process, jobs)
+        return await send(process, jobs)
 
     monkeypatch.setattr(FakeProcess, "send", failing)
 
@@ -262,3 +268,53 @@ def test_a_cancelled_request_leaves_the_queue(run: Callable[..., list[FakeProces
         assert await ask(served, "c") == [b"[MASK] c"]
 
     run(test, stuck_seconds=0.2)
+
+
+def test_a_batch_is_given_up_once_all_have_left(run: Callable[..., list[FakeProcess]], made: list[FakeProcess]) -> None:
+    async def test(served: ServedModel) -> None:
+        assert await ask(served, "a") == [b"[MASK] a"]
+        first, second = ask(served, "hang"), ask(served, "b")
+        while len(made[-1].batches) < 2:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        await asyncio.sleep(0.05)
+        assert made[-1].given_up == []
+        second.cancel()
+        while not made[-1].given_up:
+            await asyncio.sleep(0.01)
+        assert made[-1].given_up == [2]
+
+    run(test)
+
+
+def test_a_process_stops_what_is_given_up_and_nothing_else(folders: dict[str, Path]) -> None:
+    """It is stopped until it has been told, so that the batch is not over before."""
+
+    async def test() -> None:
+        process = await ModelProcess.start(Loading(model=str(folders["mask"])))
+        scored: dict[str, object] = {
+            "task": "fill-mask",
+            "text": "a [MASK]",
+            "pair": None,
+            "alone": True,
+            "seconds": 60.0,
+        }
+        scored["parameters"] = {"targets": ["imatinib inhibits"], "top_k": 1}
+        try:
+            worker = psutil.Process(process._process.pid)
+            worker.suspend()
+            while worker.status() != psutil.STATUS_STOPPED:
+                await asyncio.sleep(0.01)
+            process.give_up(await process.send([scored]))
+            worker.resume()
+            ((status, said),) = await process.answers(1)
+            assert (status, said[:19]) == (frames.REFUSED, b"no answer in time; ")
+            process.give_up(1)
+            await process.send([scored])
+            ((status, _),) = await process.answers(1)
+            assert status == frames.OK
+        finally:
+            await process.end(5.0)
+
+    asyncio.run(test())

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from pubmedbert import FillMask, Predictor
 from tests.serve.conftest import Service
+from tests.serve.test_faults import until
 
 TEXT = "[MASK] is a tyrosine kinase inhibitor."
 NOTE = "Imatinib is given for chronic myeloid leukaemia, and aspirin for pain."
@@ -214,6 +215,8 @@ def test_ids_and_logs_without_texts(service: Service) -> None:
     assert kept.headers["x-request-id"] == "run-7/a"
     made = service.post("/fill-mask", {"inputs": secret}, headers={"X-Request-ID": 'x" y'})
     assert len(made.headers["x-request-id"]) == 32
+    both = {"run-7/a", made.headers["x-request-id"]}
+    until(lambda: both <= {line.get("request_id") for line in service.log})
     line = next(line for line in reversed(service.log) if line.get("request_id") == "run-7/a")
     assert (line["status"], line["task"], line["model"], line["texts"]) == (200, "fill-mask", "mask", 1)
     assert "pheochromocytoma" not in json.dumps(service.log)

@@ -23,6 +23,7 @@ from pubmedbert.infer.masks import masked_text
 from pubmedbert.model import electra_hf
 from pubmedbert.model.config import SIZES
 from pubmedbert.model.electra import Electra
+from pubmedbert.model.head import Head
 from pubmedbert.serve import deadline, frames
 from pubmedbert.serve.deadline import Deadline
 from pubmedbert.serve.process import Loading
@@ -187,6 +188,57 @@ def test_first_gives_the_entities_of_predict(tmp_path: Path, words: str) -> None
     kinds = [(one["entity_group"], one["start"], one["end"], round(one["score"], 5)) for one in found]
     assert kinds == [(one["entity"], one["start"], one["end"], round(one["score"], 5)) for one in wanted]
     assert len(wanted) > 2
+
+
+@pytest.mark.parametrize("strategy", ["simple", "first", "average", "max"])
+@pytest.mark.parametrize(
+    ("labels", "extra"),
+    [
+        (("O", "B-X", "I-X", "U-X", "L-X"), {}),
+        (("O", "B-X", "I-X", "S-X", "E-X"), {}),
+        (("O", "B", "I"), {}),
+        (("O", "NOUN", "VERB"), {"task": "words"}),
+    ],
+    ids=["bioul", "bioes", "untyped", "classes"],
+)
+def test_tags_of_any_scheme_are_read(tmp_path: Path, strategy: str, labels: tuple[str, ...], extra: Any) -> None:
+    text = "Imatinib is given for chronic myeloid leukaemia, and aspirin for pain."
+    folder = tuned_folder(tmp_path / "model", Head(level="tokens", labels=labels), **extra)
+    (found,) = answers(
+        load(Loading(model=str(folder))), job("token-classification", text, aggregation_strategy=strategy)
+    )
+    kinds = set(labels[1:]) if extra else {label[2:] for label in labels[1:]}
+    assert found
+    assert {one["entity_group"] for one in found} <= kinds
+    if strategy == "first":
+        wanted: Any = Predictor(folder).predict_texts([text])[0]["entities"]
+        assert [(one["entity_group"], one["start"], one["end"]) for one in found] == [
+            (one["entity"], one["start"], one["end"]) for one in wanted
+        ]
+        assert any(" " in text[one["start"] : one["end"]] for one in found), "of several words"
+
+
+@pytest.mark.parametrize("name", ["mask", "tags"])
+def test_a_folder_that_goes_while_it_is_served_is_a_fault(
+    name: str, folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(folders[name], tmp_path / "model"))
+    found = load(Loading(model=str(folder)))
+    folder.rename(tmp_path / "gone")
+    view = job("explore/view", "a cell", masks=[], predictions=True, name=name)
+    hidden = job("explore/occlusion", "a cell", masks=[], place=1, answer=None, words=True)
+    for one in (view, hidden):
+        ((status, said),) = answer_all(found, [one])
+        assert (status, said) == (frames.FAILED, b"the model cannot answer; the log says why")
+        assert str(folder) in capsys.readouterr().err
+
+
+def test_another_tokenizer_is_another_model_to_serve(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folders["encoder"], tmp_path / "model"))
+    before = load(Loading(model=str(folder))).about["fingerprint"]
+    config = folder / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"do_lower_case": False}))
+    assert load(Loading(model=str(folder))).about["fingerprint"] != before
 
 
 def test_what_nobody_waits_for_is_not_computed(folders: dict[str, Path]) -> None:

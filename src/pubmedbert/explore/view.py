@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pubmedbert.explore.heads import Guess, TunedHead, VocabularyHead
 from pubmedbert.explore.rows import Row, RowReader, check_longest
 from pubmedbert.infer.engine import Encoder, check_finite, open_encoder, open_explorer
-from pubmedbert.infer.engines.weights import check_unchanged, fingerprint, is_tuned, read_checkpoint
+from pubmedbert.infer.engines.weights import fingerprint, is_tuned, opened_later, read_checkpoint
 from pubmedbert.infer.labels.rows import SHORTEST_ROW
 from pubmedbert.infer.labels.said import Prediction
 from pubmedbert.infer.tokenizer import ModelTokenizer
@@ -53,7 +53,7 @@ class View:
 
 
 class ExploredModel:
-    """A model to look into, in fp32, without torch. Threads may share it. What it needs is opened when it is needed.
+    """A model to look into, in fp32, without torch. Threads may share it. What computes is opened when it is needed.
 
     Args:
         model: a folder in Hugging Face layout, "bundled" or a hub id; see `pubmedbert.model.locate`.
@@ -62,7 +62,7 @@ class ExploredModel:
         numbers: cut texts to rows whose maps are at most so many numbers, `layers * H * T * T` of a row of T places.
 
     Raises:
-        InputError: `longest` is too short.
+        InputError: `longest` is too short; the folder has no tokenizer, or one that does not fit the model.
         ModelError: there is no such model.
     """
 
@@ -84,6 +84,7 @@ class ExploredModel:
         self.fingerprint = fingerprint(self.folder)
         self._checkpoint = read_checkpoint(self.folder, "tuned" if tuned else "encoder")
         self.config = self._checkpoint.config
+        self.tokenizer = ModelTokenizer(self.folder, self.config.vocab_size)
         self.kind: Kind = "tuned" if tuned else "mlm" if self._checkpoint.has_vocabulary else "encoder"
         self.tuned = TunedHead(self.folder, threads) if tuned else None
         self._part: Literal["encoder", "tuned"] = "tuned" if tuned else "encoder"
@@ -100,15 +101,6 @@ class ExploredModel:
     def level(self) -> Level | None:
         """Whether a fine-tuned model speaks of words or of texts; None for any other model."""
         return self.tuned.head.level if self.tuned else None
-
-    @cached_property
-    def tokenizer(self) -> ModelTokenizer:
-        """The model's.
-
-        Raises:
-            InputError: the folder has none, or one that does not fit the model.
-        """
-        return ModelTokenizer(self.folder, self.config.vocab_size)
 
     @cached_property
     def vocabulary(self) -> VocabularyHead | None:
@@ -170,16 +162,14 @@ class ExploredModel:
 
     @cached_property
     def _opened_explorer(self) -> Explorer:
-        explorer = open_explorer(self.folder, part=self._part, threads=self._threads)
-        check_unchanged(self.folder, self.fingerprint)
-        return explorer
+        with opened_later(self.folder, self.fingerprint):
+            return open_explorer(self.folder, part=self._part, threads=self._threads)
 
     @cached_property
     def _opened_encoder(self) -> Encoder:
         part, threads = self._part, self._threads
-        encoder = open_encoder(self.folder, part=part, precision="fp32", backend="onnx", threads=threads)
-        check_unchanged(self.folder, self.fingerprint)
-        return encoder
+        with opened_later(self.folder, self.fingerprint):
+            return open_encoder(self.folder, part=part, precision="fp32", backend="onnx", threads=threads)
 
     @property
     def encoder(self) -> Encoder:

@@ -1,19 +1,23 @@
 """Word pieces to entities as transformers' token-classification pipeline joins them, strategy by strategy.
 
-With one exception: what a word is. There a piece continues the word before it if it is written with another number of
+With two exceptions. What a word is: there a piece continues the word before it if it is written with another number of
 characters than it has in the text, which is so of ## pieces, but also of a whole word with an accent as a character of
-its own. Here words are those of the corpus that the model was tuned on: see `pubmedbert.infer.labels.words`.
+its own; here words are those of the corpus that the model was tuned on (`pubmedbert.infer.labels.words`). And what tags
+spell: there only B- begins an entity; here tags of any scheme are read, as `pubmedbert.infer.labels.spans` reads them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pubmedbert.errors import InputError
+from pubmedbert.infer.labels.spans import from_scheme
 
 if TYPE_CHECKING:
     from pubmedbert.infer.labels.predict import Pieces
@@ -48,7 +52,8 @@ def aggregate(
         write: the decoder of the tokenizer.
 
     Returns:
-        `{entity, score, index, word, start, end}` for "none"; else `{entity_group, score, word, start, end}`.
+        `{entity, score, index, word, start, end}` for "none"; else `{entity_group, score, word, start, end}`. The group
+        of tags without types is "", as `predict` has it.
     """
     parts = list(_pieces(text, pieces, labels))
     if strategy == "none":
@@ -67,7 +72,7 @@ def aggregate(
     if strategy != "simple":
         parts = list(_words(parts, pieces, labels, strategy, write))
     found = []
-    for group in _groups(parts):
+    for group in _groups(_in_iob2(parts, labels)):
         label = group[0].label.split("-", 1)[-1]
         if label not in ignored:
             found.append(
@@ -109,6 +114,17 @@ def _word_scores(scores: NDArray[np.float64], strategy: str) -> NDArray[np.float
     speaker = int(scores.max(axis=-1).argmax()) if strategy == "max" else 0
     chosen: NDArray[np.float64] = scores[speaker]
     return chosen
+
+
+def _in_iob2(parts: Sequence[_Part], labels: Sequence[str]) -> Sequence[_Part]:
+    """Parts with their tags as B- and I-, whatever the model's scheme; classes that spell no entities stay."""
+    try:
+        from_scheme(labels)
+    except InputError:
+        return parts
+    read = from_scheme([part.label for part in parts])
+    tags = (tag if tag == "O" or "-" in tag else f"{tag}-" for tag in read)  # a type that is none is ""
+    return [replace(part, label=tag) for part, tag in zip(parts, tags, strict=True)]
 
 
 def _groups(parts: Iterable[_Part]) -> Iterator[list[_Part]]:

@@ -10,10 +10,12 @@ from typing import Any, get_args
 from fastapi import FastAPI, Request, Response, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from pubmedbert import __version__
 from pubmedbert.errors import meant
@@ -21,7 +23,7 @@ from pubmedbert.serve import schemas
 from pubmedbert.serve.explorer import add_explorer
 from pubmedbert.serve.limits import Limits, RefusalError
 from pubmedbert.serve.metrics import Metrics
-from pubmedbert.serve.middleware import Bounded, Guarded, Observed, Uncrowded
+from pubmedbert.serve.middleware import Address, Bounded, Guarded, Observed, Uncrowded
 from pubmedbert.serve.served import ServedModel
 from pubmedbert.serve.waiting import LeftError, unread, while_awaited
 from pubmedbert.serve.weighing import Text
@@ -67,13 +69,15 @@ def create_app(
         description="The task APIs of Hugging Face for biomedical encoders.",
         docs_url=None,  # the usual page loads scripts from other hosts
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that a request claims, by http
         dependencies=[Security(HTTPBearer(auto_error=False))] if key else [],
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    _add_tasks(app, models, limits)
+    known = _add_tasks(app, models, limits)
     _add_state(app, models, metrics)
-    add_explorer(app, models, limits, tagger)
+    known |= add_explorer(app, models, limits, tagger)
     _add_page(app)
+    _add_heads(app)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, partial(_unknown, models))
     app.add_exception_handler(LeftError, unread)
@@ -81,20 +85,23 @@ def create_app(
     app.add_middleware(Uncrowded, limits=limits, untaken=untaken)
     app.add_middleware(Bounded, limits=limits)
     app.add_middleware(Guarded, key=key, origins=origins, hosts=hosts)
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Observed, metrics=metrics, known=known)
     if origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     return app
 
 
-def _add_tasks(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> None:
-    """The routes that compute. Models are known beforehand, so each has routes, and schemas, of its own."""
+def _add_tasks(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> dict[Address, dict[str, object]]:
+    """The routes that compute, and what the log says of each.
+
+    Models are known beforehand, so each has routes, and schemas, of its own.
+    """
     paths: dict[str, tuple[ServedModel, str]] = {}
     for task in _TASKS:
         able = [model for model in models if task in model.tasks]
@@ -113,6 +120,7 @@ def _add_tasks(app: FastAPI, models: Sequence[ServedModel], limits: Limits) -> N
             response_model=answer,
             responses=schemas.REFUSALS,
         )(_endpoint(model, task, schema, limits))
+    return {("POST", path): {"task": task, "model": model.name} for path, (model, task) in paths.items()}
 
 
 def _endpoint(
@@ -121,10 +129,8 @@ def _endpoint(
     """What answers at one path."""
 
     async def endpoint(request: Request, body: Any) -> Response:
-        about = request.state.about
-        about |= {"task": task, "model": model.name}
         texts, bare = _texts(body.inputs)
-        about["texts"] = len(texts)
+        request.state.about["texts"] = len(texts)
         parameters = _parameters(body)
         _check(texts, parameters, model, limits)
         answers = await while_awaited(request, model.answer(task, texts, parameters))
@@ -209,6 +215,13 @@ def _add_page(app: FastAPI) -> None:
         app.get(path, include_in_schema=False)(_file(PAGE / name))
 
 
+def _add_heads(app: FastAPI) -> None:
+    """HEAD wherever there is GET; FastAPI leaves it out, and /docs need not list it."""
+    for route in [*app.routes]:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
+
+
 def _file(path: Path) -> Callable[[], Awaitable[FileResponse]]:
     async def file() -> FileResponse:
         return FileResponse(path)
@@ -226,8 +239,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         return _refused(request, f"the body is not JSON ({first['ctx']['error']}); send {_example(request)}")
     if _misnamed(first):
-        hint = meant(parts[-1], _fields(request, parts[:-1]), "/docs says what is known at this address")
-        return _refused(request, f"there is no field {'.'.join(parts)}; {hint}")
+        name = first["ctx"]["name"]
+        hint = meant(name, _fields(request, parts), "/docs says what is known at this address")
+        return _refused(request, f"there is no field {'.'.join([*parts, name])}; {hint}")
     if place.startswith("inputs"):
         return _refused(request, "inputs must be a text of valid Unicode, or a list of at least one")
     if not place:
@@ -242,7 +256,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 def _misnamed(error: Mapping[str, Any]) -> bool:
     """Whether a fault is a field that the schema does not have; a text is told as a whole."""
-    return bool(error["type"] == "extra_forbidden" and "inputs" not in error["loc"][1:-1])
+    return bool(error["type"] == schemas.MISNAMED and "inputs" not in error["loc"])
 
 
 def _fields(request: Request, place: Sequence[str]) -> Iterable[str]:
@@ -257,12 +271,20 @@ async def _unknown(models: Sequence[ServedModel], request: Request, error: Excep
     """What has no route, or a body that cannot be decoded."""
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
-        return _refused(request, f"the body is not JSON in UTF-8; send {_example(request)}")
+        sentence = "the body is not JSON in UTF-8, or has thousands of levels, or of digits in a number"
+        return _refused(request, f"{sentence}; send {_example(request)}")
     if error.status_code == 404:
         return _refused(request, _nothing(request.scope["path"], models), 404)
-    allowed = (error.headers or {}).get("Allow", "GET")
-    sentence = f"{request.method} is not answered at this address; send {allowed}"
-    return _refused(request, sentence, error.status_code, error.headers)
+    allowed = _allowed(request) or "GET, HEAD"  # of a file of the page
+    sentence = f"{request.method:.20} is not answered at this address; send {allowed}"
+    return _refused(request, sentence, error.status_code, {"Allow": allowed})
+
+
+def _allowed(request: Request) -> str:
+    """The methods of all routes at the address of a request."""
+    asked = {**request.scope, "root_path": request.scope.get("app_root_path", "")}  # not that of the page's files
+    routes = [route for route in request.app.routes if route.matches(asked)[0] is not Match.NONE]
+    return ", ".join(sorted({method for route in routes for method in getattr(route, "methods", ())}))
 
 
 def _nothing(path: str, models: Sequence[ServedModel]) -> str:

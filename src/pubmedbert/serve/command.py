@@ -44,7 +44,7 @@ def serve(
         alike; may be given several times, once for a model.
     tagger
         A fine-tuned model that finds entities, to count the words found by their types: the name of a model that is
-        served, or "bundled", a folder or a hub id.
+        served, or a folder or a hub id.
     host
         The address to listen at; 0.0.0.0 for all of this machine's, where other machines may call, too: without an API
         key the service warns of that, and answers all of them.

@@ -1,10 +1,10 @@
-"""What a model computes for a request ends when its client has been told that there is no answer in time."""
+"""What a model computes ends when nobody waits for it: the clients have left, or were told that there is no answer."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pubmedbert.errors import InputError
@@ -25,18 +25,20 @@ class Deadline:
 
     def __init__(self) -> None:
         self._end = math.inf
+        self.given_up: Callable[[], bool] = lambda: False
+        """Whether all clients have left."""
 
     def set(self, end: float) -> None:
         """It is then, by `time.monotonic()`."""
         self._end = end + _GRACE
 
     def check(self, *_: object) -> None:
-        """Stop what is late.
+        """Stop what is late, or not waited for.
 
         Raises:
             InputError: it is.
         """
-        if time.monotonic() > self._end:
+        if time.monotonic() > self._end or self.given_up():
             raise InputError("no answer in time; send fewer or shorter texts, or fewer targets")
 
 

@@ -61,6 +61,8 @@ class Explored:
         self._deadline = deadline
         self._threads = loading.threads
         self._model = ExploredModel(folder, threads=loading.threads, numbers=loading.map_numbers)
+        self.tokenizer: str = self._model.tokenizer.fingerprint
+        """Of the model's tokenizer."""
         self._index = _own_index(loading.indexes, self._model)
         wanted = loading.tagger is not None and self._index is not None
         self._tagger = open_tagger(str(loading.tagger), threads=loading.threads) if wanted else None

@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request, Response
 from pubmedbert.explore import link
 from pubmedbert.serve import explorer_schemas, schemas
 from pubmedbert.serve.limits import Limits, RefusalError
+from pubmedbert.serve.middleware import Address
 from pubmedbert.serve.served import ServedModel
 from pubmedbert.serve.waiting import while_awaited
 from pubmedbert.serve.weighing import NEIGHBOURS, OCCLUSION, ROLLOUT, VIEW, Text
@@ -26,14 +27,17 @@ _TASKS: dict[str, tuple[type[explorer_schemas.ViewRequest], type[schemas.Schema]
     OCCLUSION: (explorer_schemas.OcclusionRequest, explorer_schemas.Occlusion, "What hiding each word changes"),
     NEIGHBOURS: (explorer_schemas.NeighboursRequest, explorer_schemas.Neighbours, "Where the corpus has the like"),
 }
+_STATE = "explore/state"
 _PARAMETERS = (
     *("model", "modelKind", "sentence", "sentenceB", "layer", "heads", "threshold", "tokenInd", "tokenSide"),
     *("maskInds", "hideClsSep", "method"),
 )
 
 
-def add_explorer(app: FastAPI, models: Sequence[ServedModel], limits: Limits, tagger: str | None) -> None:
-    """Add the routes of the explorer; its page is served with the others.
+def add_explorer(
+    app: FastAPI, models: Sequence[ServedModel], limits: Limits, tagger: str | None
+) -> dict[Address, dict[str, object]]:
+    """Add the routes of the explorer, and say what the log says of each; its page is served with the others.
 
     Args:
         app: gets them.
@@ -53,6 +57,8 @@ def add_explorer(app: FastAPI, models: Sequence[ServedModel], limits: Limits, ta
     _add_state(app, models, limits, tagger)
     for path in ("/exbert", "/exbert/", "/explore/"):
         app.get(path, include_in_schema=False)(_to_page)
+    known = [*(("POST", task) for task in _TASKS), ("GET", _STATE)]
+    return {(method, f"/{task}"): {"task": task} for method, task in known}
 
 
 def _endpoint(
@@ -65,7 +71,7 @@ def _endpoint(
     """What answers for a task."""
 
     async def endpoint(request: Request, body: Any) -> Response:
-        request.state.about |= {"task": task, "texts": 1}
+        request.state.about["texts"] = 1
         model = _chosen(body.model, models)
         request.state.about["model"] = model.name
         text = Text(body.text, body.text_b)
@@ -128,12 +134,9 @@ def _add_state(app: FastAPI, models: Sequence[ServedModel], limits: Limits, tagg
 
     parameters = [{"name": name, "in": "query", "schema": {"type": "string"}} for name in _PARAMETERS]
 
-    @app.get(
-        "/explore/state", summary="Read a link", responses=schemas.REFUSED, openapi_extra={"parameters": parameters}
-    )
+    @app.get(f"/{_STATE}", summary="Read a link", responses=schemas.REFUSED, openapi_extra={"parameters": parameters})
     async def state(request: Request) -> explorer_schemas.LinkRead:
         """What a link of the explorer, or of exBERT, shows. Nothing in a link is an error."""
-        request.state.about["task"] = "explore/state"
         asked, notices = link.read(_query(request))
         model = _served(asked.model, models)
         if model is None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pubmedbert.explore.neighbours import NEIGHBOURS
-from pubmedbert.serve.schemas import Schema, String
+from pubmedbert.serve.schemas import Count, Schema, String
 
 Number = Annotated[int, Field(ge=0, le=10**6)]
 """A place, layer or head, from 0."""
@@ -37,7 +37,7 @@ class NeighboursRequest(ViewRequest):
     """A text and the word in it whose like is looked for in the corpus."""
 
     place: Number = Field(description="Of any piece of the word.")
-    count: Annotated[int, Field(ge=1)] = Field(NEIGHBOURS, description="How many are wanted.")
+    count: Count = Field(NEIGHBOURS, description="How many are wanted.")
     layer: Number | None = Field(None, description="Whose attention is followed, from 0; the index's if left out.")
     heads: Annotated[list[Number], Field(min_length=1, max_length=1024, fail_fast=True)] | None = Field(
         None, description="Heads whose attention is added up, from 0; all if left out."

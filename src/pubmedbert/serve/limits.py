@@ -15,6 +15,8 @@ class Limits:
 
     body_bytes: int = 1 << 20
     """Bytes in the body of a request."""
+    headers: int = 256
+    """Headers of a request."""
     inputs: int = 256
     """Texts in a request."""
     tokens: int = 8192

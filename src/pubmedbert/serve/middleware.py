@@ -19,6 +19,9 @@ from pubmedbert.serve.metrics import Metrics
 
 log = logging.getLogger("pubmedbert.serve")
 
+Address = tuple[str, str]
+"""A method and a path."""
+
 _PORT = re.compile(r":\d+$", re.ASCII)
 _SANE_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}", re.ASCII)
 _HEADERS = {
@@ -39,12 +42,14 @@ _LARGE = 1 << 16  # bytes of an answer that is looked at before it is sent
 class Observed:
     """Gives a request its id, counts it and logs it, and turns what went wrong inside into an answer.
 
-    Texts and answers are never logged. An `X-Request-ID` is taken over where it is a plain word.
+    Texts and answers are never logged. An `X-Request-ID` is taken over where it is a plain word. `known` has what the
+    log says of an address, whatever becomes of the request.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, known: Mapping[Address, Mapping[str, object]]) -> None:
         self._app = app
         self._metrics = metrics
+        self._known = known
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -55,7 +60,7 @@ class Observed:
         asked = Headers(scope=scope)
         given = asked.get("x-request-id", "")
         identity = given if _SANE_ID.fullmatch(given) else uuid.uuid4().hex
-        about: dict[str, object] = {"task": "other"}
+        about = {"task": "other", **self._known.get((scope["method"], scope["path"]), {})}
         scope.setdefault("state", {})["about"] = about
         status = 0
 
@@ -149,7 +154,10 @@ class Guarded:
 
 
 class Bounded:
-    """Reads the body of a request whole, within its limits, before anything else looks at it."""
+    """Reads the body of a request whole, within its limits, before anything else looks at it.
+
+    A part of an answer is not given: what asks for one (`Range`) is answered whole.
+    """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
@@ -157,8 +165,13 @@ class Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if len(scope["headers"]) > self._limits.headers:
+            raise RefusalError(431, f"a request may have {self._limits.headers} headers; send fewer", reason="headers")
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self._app(_without(scope, b"range"), receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdigit() or int(length) > self._limits.body_bytes:
@@ -242,5 +255,9 @@ def _is_open(scope: Scope) -> bool:
 
 def _as_json(scope: Scope) -> Scope:
     """The scope of a request whose body is JSON, whatever its sender called it: `curl -d` says it is a form."""
-    headers = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
-    return {**scope, "headers": [*headers, (b"content-type", b"application/json")]}
+    scope = _without(scope, b"content-type")
+    return {**scope, "headers": [*scope["headers"], (b"content-type", b"application/json")]}
+
+
+def _without(scope: Scope, header: bytes) -> Scope:
+    return {**scope, "headers": [(name, value) for name, value in scope["headers"] if name != header]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import Any
 
 from pubmedbert.errors import InputError
 from pubmedbert.serve import frames
+from pubmedbert.serve.given_up import Teller
 
 
 class ProcessEndedError(Exception):
@@ -38,9 +40,11 @@ class Loading:
 class ModelProcess:
     """A running process and what its model is; made by `start`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, about: dict[str, Any]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, teller: Teller) -> None:
         self._process = process
-        self.about = about
+        self._teller = teller
+        self._sent = 0
+        self.about: dict[str, Any] = {}
         """What `tasks.Loaded.about` says."""
         self.ended: asyncio.Future[int] = asyncio.ensure_future(process.wait())
         """Done once the process has ended."""
@@ -53,34 +57,55 @@ class ModelProcess:
             InputError: the model cannot be loaded.
             ProcessEndedError: the process has ended.
         """
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "pubmedbert.serve.worker", json.dumps(vars(loading))),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        made = cls(process, {})
+        teller = Teller()
+        command = (sys.executable, "-P", "-m", "pubmedbert.serve.worker")
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(*command, json.dumps(vars(loading)), str(teller.reading)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                pass_fds=[teller.reading],
+            )
+        except BaseException:
+            teller.close()
+            raise
+        finally:
+            os.close(teller.reading)
+        made = cls(process, teller)
         try:
             status, payload = await made._answer()
             if status != frames.OK:
                 raise InputError(payload.decode())
             made.about = json.loads(payload)
+        except asyncio.CancelledError:
+            await made.end(0.0)
+            raise
         except BaseException:
             await made.end(2.0)  # time to say on standard error what was the matter
             raise
         return made
 
-    async def send(self, jobs: Sequence[Mapping[str, object]]) -> None:
+    async def send(self, jobs: Sequence[Mapping[str, object]]) -> int:
         """Have a batch computed.
+
+        Returns:
+            Its number.
 
         Raises:
             ProcessEndedError: the process has ended before it had all of it.
         """
         assert self._process.stdin is not None
+        self._sent += 1
         try:
             self._process.stdin.write(frames.packed(frames.OK, frames.jobs_to_json(jobs)))
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as error:
             raise ProcessEndedError from error
+        return self._sent
+
+    def give_up(self, number: int) -> None:
+        """Tell the process that nobody waits for a batch any more: it answers all the same, but soon."""
+        self._teller.tell(number)
 
     async def answers(self, count: int) -> list[frames.Frame]:
         """The answers to the jobs that were sent, in order.
@@ -94,6 +119,7 @@ class ModelProcess:
         """End the process: at once, or by closing its input and waiting for so long."""
         assert self._process.stdin is not None
         self._process.stdin.close()
+        self._teller.close()
         try:
             await asyncio.wait_for(self._drained(), seconds)
         except TimeoutError:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 Strategy = Literal["none", "simple", "first", "average", "max"]
 
@@ -23,16 +24,33 @@ String = Annotated[str, AfterValidator(_unicode)]
 _Strings = Annotated[list[String], Field(min_length=1, fail_fast=True)]
 
 
+MISNAMED = "misnamed"
+"""The type of the error of a field that a schema does not have, whose `name`, shortened, is in its context."""
+
+
 class Schema(BaseModel):
     """The base of all."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """Refuse the first field that there is not: pydantic would make an error of each."""
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                shown = name[:100].encode("utf-8", "backslashreplace").decode()
+                raise PydanticCustomError(MISNAMED, "there is no field {name}", {"name": shown})
+        return given
+
+
+Count = Annotated[int, Field(ge=1, le=10**6)]
+
 
 class FillMaskParameters(Schema):
     """What a fill-mask request may choose."""
 
-    top_k: Annotated[int, Field(ge=1)] | None = Field(None, description="Answers for each mask; 5 if left out.")
+    top_k: Count | None = Field(None, description="Answers for each mask; 5 if left out.")
     targets: String | _Strings | None = Field(None, description="The only words to choose between.")
 
 
@@ -43,7 +61,7 @@ class TokenClassificationParameters(Schema):
     ignore_labels: Annotated[list[String], Field(fail_fast=True)] | None = Field(
         None, description='Labels to leave out; ["O"] if left out.'
     )
-    stride: Annotated[int, Field(ge=0)] | None = Field(
+    stride: Annotated[int, Field(ge=0, le=10**6)] | None = Field(
         None, description="Clients of the hub may send it; not used: windows of long texts overlap anyway."
     )
 
@@ -51,7 +69,7 @@ class TokenClassificationParameters(Schema):
 class TextClassificationParameters(Schema):
     """What a text-classification request may choose."""
 
-    top_k: Annotated[int, Field(ge=1)] | None = Field(None, description="Labels to answer; all if left out.")
+    top_k: Count | None = Field(None, description="Labels to answer; all if left out.")
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None = Field(
         None, description="How logits become scores; what the model was tuned with if left out."
     )

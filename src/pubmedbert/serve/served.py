@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from pubmedbert.errors import FaultError, InputError
@@ -50,7 +51,7 @@ class ServedModel:
         self._metrics = metrics
         self._queue = FairQueue(limits.queue, limits.queue_characters)
         self._process: ModelProcess | None = None
-        self._mark = ""  # the fingerprint of the model, once it is loaded
+        self._mark = ""  # the fingerprint of the model and its tokenizer, once they are loaded
         self._rate = 1000.0  # word pieces a second, lately
 
     @property
@@ -182,7 +183,8 @@ class ServedModel:
         about = self._process.about
         if self._mark not in ("", about["fingerprint"]):
             raise FaultError(
-                f"the model in {about['folder']} was replaced while it was served; start the service again"
+                f"the model in {about['folder']}, or its tokenizer, was replaced while it was served; "
+                "start the service again"
             )
         self.about, self._mark = about, about["fingerprint"]
         self._loading = replace(self._loading, model=self.about["folder"])  # the same again, whatever the hub has then
@@ -212,16 +214,18 @@ class ServedModel:
                 again, or refused.
         """
         assert self._process is not None
+        process = self._process
         tokens = sum(entry.tokens for entry in batch)
         self._metrics.batch.labels(self.name).observe(tokens)
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.stuck_seconds):
                 now = asyncio.get_running_loop().time()
-                await self._process.send([entry.job | {"seconds": entry.until - now} for entry in batch])
+                number = await process.send([entry.job | {"seconds": entry.until - now} for entry in batch])
                 for entry in batch:
                     entry.tries += 1
-                answers = await self._process.answers(len(batch))
+                    entry.answer.add_done_callback(partial(_look, process, number, batch))
+                answers = await process.answers(len(batch))
         except Exception as error:
             waiting = [entry for entry in batch if not entry.answer.done()]
             self._queue.put_back([entry for entry in waiting if entry.tries < _TRIES])
@@ -240,6 +244,12 @@ class ServedModel:
             else:
                 code, reason = (400, "input") if status == frames.REFUSED else (500, "fault")
                 entry.answer.set_exception(RefusalError(code, payload.decode(), reason=reason))
+
+
+def _look(process: ModelProcess, number: int, batch: Sequence[Entry], _answer: asyncio.Future[bytes]) -> None:
+    """Tell the process if nobody waits any more for any text of the batch that it computes."""
+    if all(entry.answer.cancelled() for entry in batch):
+        process.give_up(number)
 
 
 def _failed(entry: Entry) -> bool:

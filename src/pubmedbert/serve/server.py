@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import math
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -50,11 +52,20 @@ class Settings:
 
 
 async def run(settings: Settings, listening: socket.socket) -> None:
-    """Load the models, answer until SIGTERM or SIGINT, finish what was accepted.
+    """Load the models, answer until SIGTERM or SIGINT, finish what was accepted; before there is any, end at once.
 
     Raises:
-        InputError: a model cannot be loaded, or an index is of none of them.
+        InputError: a model cannot be loaded, an index is of none of them, or the address cannot be listened at.
     """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    # uvicorn has its own way with signals once it listens.
+    with _signals(lambda *_: loop.call_soon_threadsafe(task.cancel)), suppress(asyncio.CancelledError):
+        await _serve(settings, listening)
+    log.info("ended")
+
+
+async def _serve(settings: Settings, listening: socket.socket) -> None:
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         models = [
@@ -69,7 +80,7 @@ async def run(settings: Settings, listening: socket.socket) -> None:
             log.warning(
                 "other machines can reach this service and it asks for no key; set PUBMEDBERT_API_KEY or --api-key-file"
             )
-        hosts = _own_names(settings) if settings.key is None and local else None
+        hosts = _own_names(settings, address) if settings.key is None and local else None
         untaken = Untaken()
         app = create_app(
             *(models, settings.limits, metrics),
@@ -91,8 +102,11 @@ async def run(settings: Settings, listening: socket.socket) -> None:
             timeout_keep_alive=5,
             timeout_graceful_shutdown=math.ceil(max(settings.limits.drain_seconds, settings.limits.seconds)),
         )
-        await _Server(config, {"url": url, "models": [*settings.models]}).serve([listening])
-        log.info("ended")
+        server = _Server(config, {"url": url, "models": [*settings.models]})
+        try:
+            await server.serve([listening])
+        except OSError as error:
+            raise _not_listening(settings.host, port, error) from error
 
 
 def _check_indexes(indexes: Sequence[str], models: Sequence[ServedModel]) -> None:
@@ -105,10 +119,10 @@ def _check_indexes(indexes: Sequence[str], models: Sequence[ServedModel]) -> Non
             )
 
 
-def _own_names(settings: Settings) -> set[str]:
+def _own_names(settings: Settings, address: str) -> set[str]:
     """What `Host` may say to a service for this machine alone: other names are those of web pages that play it."""
-    named = {urlsplit(origin).hostname or "" for origin in settings.origins}
-    return {"localhost", "127.0.0.1", "[::1]", _in_url(settings.host.lower()), *map(_in_url, named)} - {""}
+    named = {urlsplit(origin).hostname or "" for origin in settings.origins} | {settings.host.lower(), address}
+    return {"localhost", "127.0.0.1", "[::1]", *map(_in_url, named)} - {""}
 
 
 def _in_url(host: str) -> str:
@@ -135,16 +149,25 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take the signals over for as long as the context lasts."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with _signals(self.handle_exit):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+
+@contextmanager
+def _signals(obey: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM obeyed so for as long as the context lasts."""
+    before = {number: signal.signal(number, obey) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, before anything slow is done.
+    """A socket that listens at the address, before anything slow is done: who calls meanwhile waits.
+
+    A second service could bind the address, too, as long as this one did not listen.
 
     Raises:
         InputError: the address cannot be had.
@@ -157,13 +180,18 @@ def listen(host: str, port: int) -> socket.socket:
         try:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
+            bound.listen()
         except OSError:
             bound.close()
             raise
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"cannot listen at {host}, port {port}: {reason}; choose others by --host, --port") from error
+        raise _not_listening(host, port, error) from error
     return bound
+
+
+def _not_listening(host: str, port: int, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(f"cannot listen at {host}, port {port}: {reason}; choose others by --host, --port")
 
 
 def named(given: Sequence[str]) -> dict[str, str]:

@@ -58,7 +58,8 @@ class Loaded:
     about: Mapping[str, object]
     """`folder`, `engine` (its name), `tasks`, `labels`, `pairs` (whether each has a second text; None where it may),
     `max_tokens`, the longest text in word pieces ([CLS] and [SEP] included) or None where texts are read in windows,
-    for models that give vectors `width`, and in `explore` what `explored.Explored.about` has."""
+    for models that give vectors `width`, `fingerprint`, of the model and its tokenizer, and in `explore` what
+    `explored.Explored.about` has."""
     deadline: Deadline
     """Of what is computed."""
 
@@ -192,7 +193,7 @@ def load(loading: Loading) -> Loaded:
     loaded = _load(folder, loading, deadline)
     explored = Explored(folder, loading, deadline)
     check_unchanged(folder, mark)
-    about = {**loaded.about, "fingerprint": mark, "explore": explored.about}
+    about = {**loaded.about, "fingerprint": f"{mark} {explored.tokenizer}", "explore": explored.about}
     return Loaded({**loaded.tasks, **explored.tasks}, about, deadline)
 
 

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -123,7 +122,7 @@ class Weigher:
             shorter = "a shorter text" if parameters["words"] else "a shorter text, or hide whole words"
             sentence = (
                 f"to hide each part of this text in turn is {work:,} word pieces of work, and this service does at "
-                f"most {self._limits.work:,}, about {isqrt(self._limits.work)} words; send {shorter}"
+                f"most {self._limits.work:,}, or less where the time ends before; send {shorter}"
             )
             raise RefusalError(400, sentence)
         return work

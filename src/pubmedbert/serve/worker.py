@@ -10,28 +10,34 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import IO
 
 from pubmedbert.errors import InputError
 from pubmedbert.model.config import ModelError
 from pubmedbert.serve import frames
+from pubmedbert.serve.given_up import Listener
 from pubmedbert.serve.process import Loading
 
 
 def main() -> None:
-    """Load the model that the first argument describes, say what it is, and answer."""
+    """Load the model that the first argument describes, say what it is, and answer.
+
+    The second argument is the descriptor that tells what nobody waits for any more.
+    """
     # The front decides when a process ends: a terminal's Ctrl-C or a service manager's signal to the whole group must
     # not take away the model from requests that are being drained.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # whatever a library prints goes to the log, not between the frames
-        serve(Loading(**json.loads(sys.argv[1])), sys.stdin.buffer, answers)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints goes to the log, not between the frames
+    with suppress(BrokenPipeError):  # nobody is there to be answered
+        serve(Loading(**json.loads(sys.argv[1])), sys.stdin.buffer, answers, Listener(int(sys.argv[2])))
     sys.stderr.flush()
     os._exit(0)  # without waiting for the threads of an engine
 
 
-def serve(loading: Loading, jobs: IO[bytes], answers: IO[bytes]) -> None:
+def serve(loading: Loading, jobs: IO[bytes], answers: IO[bytes], given_up: Listener) -> None:
     """Answer batches from one stream on another, until the first ends."""
     from pubmedbert.serve.tasks import answer_all, load
 
@@ -41,7 +47,9 @@ def serve(loading: Loading, jobs: IO[bytes], answers: IO[bytes]) -> None:
         _say(answers, frames.packed(frames.REFUSED, str(error).encode("utf-8", "replace")))
         return
     _say(answers, frames.packed(frames.OK, json.dumps(loaded.about).encode()))
+    loaded.deadline.given_up = given_up
     while (frame := frames.read(jobs)) is not None:
+        given_up.at_hand += 1
         batch = frames.jobs_from_json(frame[1])
         _say(answers, b"".join(frames.packed(*answer) for answer in answer_all(loaded, batch)))
 

@@ -48,6 +48,23 @@ def test_axe_finds_nothing(opened: Callable[..., Page], scheme: str, width: int)
     assert violations(page) == []
 
 
+def test_what_is_chosen_is_seen_in_forced_colours(opened: Callable[..., Page]) -> None:
+    page = opened(card_link(), forced_colors="active")
+    page.locator(".chips button").first.click()
+    page.get_by_role("button", name="Compare").click()
+    drawn(page, "other")
+    ground = "one => getComputedStyle(one).backgroundColor"
+    for chosen, other in (
+        (".layers input:checked + span", ".layers input:not(:checked) + span"),
+        (".methods input:checked + span", ".methods input:not(:checked) + span"),
+        (".chips [aria-pressed=true]", ".chips [aria-pressed=false]"),
+        ("#explore button.quiet[aria-pressed=true]", "#explore button.quiet:not([aria-pressed=true])"),
+    ):
+        assert page.locator(chosen).first.evaluate(ground) != page.locator(other).first.evaluate(ground), chosen
+    outline = "one => getComputedStyle(one).outlineStyle"
+    assert page.locator("#explore .tokens [aria-pressed=true]").first.evaluate(outline) == "solid"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_elsewhere(opened: Callable[..., Page], scheme: str) -> None:
     page = opened(card_link(model="acme/bert"), ready=False, color_scheme=scheme)

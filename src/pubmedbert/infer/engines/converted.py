@@ -15,6 +15,7 @@ from pubmedbert.errors import FaultError, InputError
 from pubmedbert.files import read_json, sha256, write_json
 from pubmedbert.infer.engines.forms import Output, Precision
 from pubmedbert.infer.engines.weights import Checkpoint
+from pubmedbert.model.config import ModelError
 
 VERSION = 3
 """Of graphs, rounding and manifest; another one is made anew."""
@@ -46,13 +47,15 @@ class Converted:
         """Itself; the same made anew where it was deleted, as a cache may be, while a process had it open.
 
         Raises:
-            InputError: the model has changed since, or has gone.
-            ModelError: likewise.
+            FaultError: the model has changed since, or has gone.
         """
         files = (self.folder / _WEIGHTS, *(self.graph(output) for output in self.outputs))
         if self.again is None or all(file.exists() for file in files):
             return self
-        made = self.again()
+        try:
+            made = self.again()
+        except (InputError, ModelError) as error:
+            raise FaultError(f"{self.folder} was deleted while it was in use, and {error}") from error
         if made.folder.name != self.folder.name:  # the name is made of all that it depends on
             raise FaultError(f"{self.folder} was deleted while it was in use, and its model was changed; start again")
         return made

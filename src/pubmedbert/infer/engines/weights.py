@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from pubmedbert.errors import FaultError
+from pubmedbert.errors import FaultError, InputError
 from pubmedbert.infer.cache import cached
 from pubmedbert.model.checkpoint import Checkpoint as Checkpoint
 from pubmedbert.model.checkpoint import read_checkpoint as read_checkpoint
@@ -62,6 +63,22 @@ def check_unchanged(folder: Path, mark: str) -> None:
     """
     if fingerprint(folder) != mark:
         raise FaultError(f"the model in {folder} was replaced after it was opened; start again")
+
+
+@contextmanager
+def opened_later(folder: Path, mark: str) -> Iterator[None]:
+    """Open more of a model that was opened before: what is missing by now, or of another model, is a fault.
+
+    Raises:
+        FaultError: it is.
+    """
+    try:
+        yield
+        check_unchanged(folder, mark)
+    except FaultError:
+        raise
+    except (InputError, ModelError, OSError) as error:
+        raise FaultError(str(error)) from error
 
 
 def _computed(folder: Path, values: Mapping[str, object]) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pubmedbert.errors import InputError
 from pubmedbert.infer.engine import Backend, Encoder, check_finite, open_encoder
-from pubmedbert.infer.engines.weights import Checkpoint, check_unchanged, fingerprint, read_checkpoint
+from pubmedbert.infer.engines.weights import Checkpoint, fingerprint, opened_later, read_checkpoint
 from pubmedbert.infer.labels.logits import gather
 from pubmedbert.infer.labels.rows import SHORTEST_ROW, Row, batches
 from pubmedbert.infer.labels.spans import entities, from_scheme
@@ -63,11 +63,10 @@ class TunedModel:
         """What computes the states; opened when it is first asked for.
 
         Raises:
-            InputError: the backend is none, or is not installed; or the folder holds another model by now.
+            FaultError: the backend is none, or is not installed; or the folder does not hold this model any more.
         """
-        encoder = open_encoder(self._folder, part="tuned", backend=self._backend, threads=self._threads)
-        check_unchanged(self._folder, self._mark)
-        return encoder
+        with opened_later(self._folder, self._mark):
+            return open_encoder(self._folder, part="tuned", backend=self._backend, threads=self._threads)
 
     def logits(self, examples: Sequence[Sequence[Row]]) -> list[NDArray[np.float64]]:
         """Logits of each example: `[W, C]` for its W words at token level, `[C]` at text level.

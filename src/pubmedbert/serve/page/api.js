@@ -34,8 +34,9 @@ export class Unreachable extends Error {
 }
 
 const unreached = (error) => { throw error.name === "AbortError" ? error : new Unreachable(); };
-const json = (response) => response.json().catch(() => ({}));
-const bytes = (response) => response.arrayBuffer();
+const cut = (error) => { throw error.name === "AbortError" ? error : new Error("The answer was cut short; ask again."); };
+const json = (response) => response.json().catch(cut);
+const bytes = (response) => response.arrayBuffer().catch(cut);
 
 async function call(path, options = {}, read = json) {
   for (;;) {
@@ -48,7 +49,8 @@ async function call(path, options = {}, read = json) {
       continue;
     }
     if (response.ok) return read(response);
-    throw new Error((await json(response)).error ?? `The service answered ${response.status}.`);
+    const said = await response.json().catch(() => ({})); // of a proxy, perhaps
+    throw new Error(said.error ?? `The service answered ${response.status}.`);
   }
 }
 
