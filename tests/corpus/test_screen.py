@@ -89,6 +89,32 @@ def test_every_reason_in_its_order(store: Store) -> None:
     assert set(reasons(store).values()) == {"", *REASONS}
 
 
+def test_the_text_of_an_excluded_pmid_is_dropped_under_every_id(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    text, older = {"title": "Title.", "abstract": words(130)}, {"title": "Title.", "abstract": words(129, "older")}
+    store.add(write_records(tmp_path / "pubmed26n0001.jsonl", {"pmid": 1, **older}, {"pmid": 4, **older}))
+    upper = {"title": "TITLE", "abstract": words(130).upper()}
+    store.add(write_records(tmp_path / "pubmed26n0002.jsonl", {"pmid": 1, **text}, {"pmid": 2, **text}, upper))
+    store.add(write_records(tmp_path / "b.jsonl", {"pmid": 3, **text, "abstract": words(131)}, {"pmid": 5, "title": "T"}))
+    screen(store, Settings(exclude_pmids=frozenset({1, 5})))
+    assert reasons(store)["3"] == ""
+    assert reasons(store)["5"] == "no-abstract"
+    assert sorted(reasons(store).values()) == ["", *["excluded-pmid"] * 4, "no-abstract"]
+
+
+def test_a_document_with_a_row_of_an_excluded_source_is_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    short, long = {"title": "T", "abstract": words(130)}, {"title": "T", "abstract": words(131)}
+    store.add(write_records(tmp_path / "a.jsonl", {"pmid": 1, **short}, {"pmid": 2, **long}))
+    store.add(write_records(tmp_path / "b.jsonl", {"pmid": 1, **long}, {"pmid": 2, **short}, {"pmid": 3, **short}))
+    deletion = article_set(citation(4, abstract=body(140)), deleted=((3, 7),))
+    store.add(write(tmp_path / "pubmed26n0001.xml", deletion))
+    screen(store, Settings(exclude_sources=frozenset({"a"})))
+    assert reasons(store) == {"1": "excluded-source", "2": "excluded-source", "3": "", "4": ""}
+    screen(store, Settings(exclude_sources=frozenset({"pubmed26n0001"})))
+    assert reasons(store)["3"] != "excluded-source"  # a deletion is no row of a document
+
+
 def test_the_file(store: Store) -> None:
     screen(store, Settings())
     table = pq.read_table(store.screen_file)

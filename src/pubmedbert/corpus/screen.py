@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pubmedbert.corpus.overlap import HeldOut
 
-RULES = 1
+RULES = 2
 """The version of the rules below: a screen made by other rules is another screen."""
 
 MIN_WORDS = 128
@@ -44,8 +44,9 @@ _SCREEN = """
             WHEN abstract_bytes = 0 THEN 'no-abstract'
             WHEN NOT english THEN 'language'
             WHEN retracted THEN 'retracted'
-            WHEN source IN (SELECT source FROM excluded_sources) THEN 'excluded-source'
-            WHEN pmid IN (SELECT pmid FROM excluded_pmids) THEN 'excluded-pmid'
+            WHEN doc_id IN (SELECT doc_id FROM of_excluded_sources) THEN 'excluded-source'
+            WHEN pmid IN (SELECT pmid FROM excluded_pmids)
+                OR digest IN (SELECT digest FROM excluded_texts) THEN 'excluded-pmid'
             WHEN doc_id IN (SELECT doc_id FROM overlapping) THEN 'held-out'
             WHEN words < ? THEN 'short'
         END AS reason
@@ -59,6 +60,14 @@ _SCREEN = """
                 WHEN judged.doc_id = first.doc_id THEN ''
                 ELSE 'duplicate' END AS reason
     FROM judged LEFT JOIN first USING (digest)
+"""
+# Documents with a row of an excluded source, and the texts that an excluded PMID ever had: they may come under other ids.
+_EXCLUDED = """
+    CREATE TEMP TABLE of_excluded_sources AS
+    SELECT DISTINCT doc_id FROM every_row WHERE NOT deleted AND source IN (SELECT unnest($sources::VARCHAR[]));
+    CREATE TEMP TABLE excluded_pmids AS SELECT unnest($pmids::BIGINT[]) AS pmid;
+    CREATE TEMP TABLE excluded_texts AS
+    SELECT DISTINCT digest FROM every_row WHERE abstract_bytes > 0 AND pmid IN (SELECT pmid FROM excluded_pmids)
 """
 _TEXTS = """
     SELECT newest.doc_id, part.title || ' ' || part.abstract AS text
@@ -76,8 +85,8 @@ class Settings:
 
     Attributes:
         min_words: abstracts with fewer whitespace-separated words are dropped.
-        exclude_pmids: documents with these PMIDs are dropped.
-        exclude_sources: documents whose `source` is one of these are dropped.
+        exclude_pmids: documents with these PMIDs are dropped, and those with the same text.
+        exclude_sources: documents with a row, be it an older one, whose `source` is one of these are dropped.
         held_out: documents that hold one of these texts are dropped.
     """
 
@@ -182,10 +191,9 @@ def read_pmids(path: Path) -> frozenset[int]:
 def _exclude(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Create the tables of what to exclude."""
     sources: Sequence[str] = sorted(settings.exclude_sources)
-    database.execute("CREATE TEMP TABLE excluded_sources AS SELECT unnest(?::VARCHAR[]) AS source", [sources])
-    database.execute(
-        "CREATE TEMP TABLE excluded_pmids AS SELECT unnest(?::BIGINT[]) AS pmid", [sorted(settings.exclude_pmids)]
-    )
+    values = {"sources": sources, "pmids": sorted(settings.exclude_pmids)}
+    for statement in _EXCLUDED.split(";"):
+        database.execute(statement, {name: value for name, value in values.items() if f"${name}" in statement})
     known = {row[0] for row in database.execute("SELECT DISTINCT source FROM every_row").fetchall()}
     for source in sources:
         if source not in known:
