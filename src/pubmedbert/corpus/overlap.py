@@ -21,7 +21,8 @@ RUN = 8
 SHARE = 0.5
 """The least share of a text's runs, or of those of one of its pieces."""
 PIECE = 20
-"""Words in a piece of a text: whole sentences, as few as have so many."""
+"""Words in a piece of a text: whole sentences, as few as have so many. With 15, sentences that many abstracts share
+("the online version of this article contains supplementary material") were taken for held-out texts."""
 
 _WORD = re.compile(r"[^\W_]+")
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+")
