@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_file, atomic_folder, locked, read_json, sha256, write_json, write_text
+from pubmedbert.files import (
+    atomic_file,
+    atomic_folder,
+    gone,
+    is_utf8,
+    locked,
+    read_json,
+    sha256,
+    write_json,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -174,3 +184,16 @@ def test_a_drive_without_locks_is_warned_of(
     code = errno.EACCES
     with pytest.raises(InputError, match="cannot be locked: not here"), locked(tmp_path / "a"):
         pass
+
+
+def test_names_with_a_number_that_no_process_has(tmp_path: Path) -> None:
+    for number in ("9" * 30, "²"):  # the second is no number to Python either: such a file is not ours
+        (tmp_path / f".file.txt.{number}.tmp").write_text("half")
+    write_text(tmp_path / "file.txt", "whole")
+    assert names(tmp_path) == [".file.txt.².tmp", "file.txt"]
+    assert gone(10**30)
+
+
+def test_text_that_is_not_utf_8() -> None:
+    assert is_utf8("ü")
+    assert not is_utf8(Path(os.fsdecode(b"\xff")))

@@ -64,10 +64,10 @@ def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch, total: int | None
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     with progress("reading", total, "documents", done=500) as advance:
-        advance(200, "file 3")
+        advance(200, "[b]file[/i] 3")
     last = terminal.getvalue()
     assert expected in last
-    assert "file 3" in last
+    assert "[b]file[/i] 3" in last  # names of files are no markup
     assert "/s" in last
 
 

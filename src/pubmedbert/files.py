@@ -149,11 +149,20 @@ def gone(process: int) -> bool:
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the latter is a number that no process can have
         return True
     except PermissionError:  # it lives, and is another user's
         return False
     return False
+
+
+def is_utf8(text: object) -> bool:
+    """Whether a path or an argument is text: bytes that are not UTF-8 come from the system as halves of surrogates."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,7 +225,7 @@ def _sweep(path: Path) -> None:
     """Remove what killed processes left beside `path`; a folder they had set aside is put back where it is missing."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.*"):
         process, kind = left.name.removeprefix(f".{path.name}.").split(".", 1)
-        if kind not in ("tmp", "old") or not process.isdigit() or not gone(int(process)):
+        if kind not in ("tmp", "old") or not process.isdecimal() or not gone(int(process)):
             continue
         if kind == "old" and not path.exists():
             left.replace(path)

@@ -55,13 +55,13 @@ def _bar(label: str, total: float | None, unit: str, done: float) -> Iterator[Ad
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.fields[count]} " + unit),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:

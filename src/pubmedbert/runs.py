@@ -85,7 +85,7 @@ def config(run: Path) -> dict[str, Any]:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also tables within tables without an end
         raise InputError(f"{path} is damaged: {error}") from error
     if not isinstance(found.get("size"), str) or any(type(found.get(t, {})) is not dict for t in ("shards", "machine")):
         raise InputError(f"{path} is damaged: it is not what 'pubmedbert pretrain' wrote")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +63,7 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for split in ("dev", "test"):
         held = {"dev": "Nobody has ever written this sentence in an abstract of ours.", "test": "Too short."}[split]
         write(blurb / f"BIOSSES/{split}.tsv", f"pair_id\tsent1\tsent2\tscore\n1\t{ending}\t{held}\t2.0\n")
-    run("corpus", "screen", "--store", store, "--exclude-blurb", blurb)
+    run("corpus", "screen", "--store", store, "--exclude-blurb", blurb, "--reset")
     said = capsys.readouterr().err
     assert "biosses: 1 of 2 dev and test texts are in 1 documents; 1 more are too short to tell" in said
     assert "2 documents kept" in said
@@ -76,7 +78,8 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert counts == {"biosses": {"texts": 3, "judged": 2, "found": 1, "documents": 1}}
     refused = fails(capsys, "corpus", "screen", "--store", store, "--exclude-blurb", data)
     assert "holds no dev or test file of a BLURB data set" in refused
-    run("corpus", "screen", "--store", store, "--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)
+    exclusions = ("--exclude-pmids", pmids, "--exclude-source", "mine", "--min-words", 2)
+    run("corpus", "screen", "--store", store, *exclusions, "--reset")
     capsys.readouterr()
     run("corpus", "report", "--store", store, "--json")
     report = json.loads(capsys.readouterr().out)
@@ -84,6 +87,67 @@ def test_add_screen_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert report == json.loads((store / "report.json").read_text())
     run("corpus", "report", "--store", store)
     assert "excluded-source" in capsys.readouterr().out
+
+
+def test_exclusions_are_not_undone_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, pmids = tmp_path / "a store", write(tmp_path / "pmids", "1\n")
+    write(tmp_path / "blurb/BIOSSES/test.tsv", f"pair_id\tsent1\tsent2\tscore\n1\t{words(10, 'held')}\tx\t2.0\n")
+    run("corpus", "add", write(tmp_path / "a.xml", article_set(citation(1, abstract=LONG))), "--store", store)
+    run("corpus", "screen", "--store", store, "--exclude-pmids", "pmids", "--exclude-blurb", "blurb")
+    run("corpus", "add", write(tmp_path / "b.xml", citation(2, "Another.", abstract=LONG)), "--store", store)
+    command = (
+        f"pubmedbert corpus screen --store '{store}' --min-words 128 --exclude-pmids {pmids} "
+        f"--exclude-blurb {tmp_path / 'blurb'}"
+    )
+    tokenizer = ("vocab", "train", "--store", store, "--out", tmp_path / "tokenizer")
+    assert f"run {command} again" in fails(capsys, *tokenizer)
+    refused = fails(capsys, "corpus", "screen", "--store", store)
+    assert "had --exclude-pmids with 1 PMIDs, --exclude-blurb with all texts of biosses, and this one has" in refused
+    assert f"'{command}', or add --reset" in refused
+    assert fails(capsys, *tokenizer)  # nothing was screened
+    run(*shlex.split(command)[1:])
+    assert "1 documents kept" in capsys.readouterr().err
+    run("corpus", "screen", "--store", store, "--reset")
+    assert "2 documents kept" in capsys.readouterr().err
+
+
+def test_a_file_of_the_same_name_with_other_bytes_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = tmp_path / "store"
+    for number in range(2):
+        source = write(tmp_path / str(number) / "a.xml", citation(1, f"Title {number}."))
+        run("corpus", "add", source, "--store", store)
+    told = capsys.readouterr().err
+    assert f"warning: {source} has the name of a file added before, with other bytes; the rows of that one" in told
+    assert f"delete {store / 'parts' / 'a.parquet'}" in told
+    assert told.count("warning") == 1
+
+
+@pytest.mark.parametrize("target", ["nowhere", "b.xml"])
+def test_links_to_nothing_in_a_folder_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    write(tmp_path / "data/a.xml", citation(1))
+    (tmp_path / "data/b.xml").symlink_to(tmp_path / "data" / target)
+    (tmp_path / "data/readme").symlink_to(tmp_path / "nowhere")
+    sentence = fails(capsys, "corpus", "add", tmp_path / "data", "--store", tmp_path / "store")
+    assert "b.xml is no file, or a link that leads to none" in sentence
+    assert not (tmp_path / "store").exists()
+
+
+def test_paths_that_are_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = os.fsdecode(b"odd\xff")
+    source = write(tmp_path / f"{odd}.xml", citation(1, abstract=LONG))
+    assert "must be UTF-8" in fails(capsys, "corpus", "add", source, "--store", tmp_path / odd)
+    store = tmp_path / "store"
+    run("corpus", "add", source, "--store", store)
+    run("corpus", "screen", "--store", store, "--exclude-pmids", write(tmp_path / odd, "3\n"))
+    assert "1 documents kept" in capsys.readouterr().err
+    assert "not UTF-8" in fails(capsys, "corpus", "screen", "--store", store, "--exclude-source", odd)
+    many = ("corpus", "screen", "--store", store, "--min-words", 10**30)
+    assert "--min-words must be a number from 0" in fails(capsys, *many)
 
 
 def test_folders_that_are_links_are_searched_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

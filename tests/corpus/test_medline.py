@@ -221,7 +221,8 @@ LAUGHS = '<!ENTITY a "ha">' + "".join(
         (article_set(citation())[:-5], "truncated"),
         (article_set(citation())[:-60], "truncated"),
         (article_set(citation())[:200], "download it again"),
-        (article_set(citation()) + "<more/>", "line 3"),
+        (article_set(citation()) + "<more/>", "line 3: something stands behind the end of the XML"),
+        (article_set(citation()) + "garbage", "something stands behind the end of the XML"),
         (article_set(citation(title="a <i>b</u>")), "line 3"),
         (article_set(citation(pmid="12a")), "12a"),
         (article_set(citation(pmid="")), "PMID"),
@@ -324,3 +325,6 @@ def test_a_file_that_never_begins_is_refused_early(tmp_path: Path) -> None:
 def test_a_set_without_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds neither a citation nor a deletion"):
         read(tmp_path, "<PubmedArticleSet></PubmedArticleSet>")
+    with pytest.raises(InputError, match="holds neither a citation nor a deletion"):
+        read(tmp_path, article_set(""))  # a wrapper around nothing
+    assert len(read(tmp_path, article_set("", citation()))) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -11,7 +13,7 @@ import pytest
 
 from pubmedbert.corpus.overlap import HeldOut
 from pubmedbert.corpus.report import show, summarize
-from pubmedbert.corpus.screen import REASONS, Settings, read_pmids, screen
+from pubmedbert.corpus.screen import REASONS, Settings, read_pmids, screen, undone
 from pubmedbert.corpus.store import Store
 from pubmedbert.errors import InputError
 from tests.corpus.samples import article_set, citation, words, write, write_records
@@ -89,6 +91,34 @@ def test_every_reason_in_its_order(store: Store) -> None:
     assert set(reasons(store).values()) == {"", *REASONS}
 
 
+def test_the_text_of_an_excluded_pmid_is_dropped_under_every_id(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    text, older = {"title": "Title.", "abstract": words(130)}, {"title": "Title.", "abstract": words(129, "older")}
+    store.add(write_records(tmp_path / "pubmed26n0001.jsonl", {"pmid": 1, **older}, {"pmid": 4, **older}))
+    upper = {"title": "TITLE", "abstract": words(130).upper()}
+    store.add(write_records(tmp_path / "pubmed26n0002.jsonl", {"pmid": 1, **text}, {"pmid": 2, **text}, upper))
+    store.add(
+        write_records(tmp_path / "b.jsonl", {"pmid": 3, **text, "abstract": words(131)}, {"pmid": 5, "title": "T"})
+    )
+    screen(store, Settings(exclude_pmids=frozenset({1, 5})))
+    assert reasons(store)["3"] == ""
+    assert reasons(store)["5"] == "no-abstract"
+    assert sorted(reasons(store).values()) == ["", *["excluded-pmid"] * 4, "no-abstract"]
+
+
+def test_a_document_with_a_row_of_an_excluded_source_is_dropped(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store", create=True)
+    short, long = {"title": "T", "abstract": words(130)}, {"title": "T", "abstract": words(131)}
+    store.add(write_records(tmp_path / "a.jsonl", {"pmid": 1, **short}, {"pmid": 2, **long}))
+    store.add(write_records(tmp_path / "b.jsonl", {"pmid": 1, **long}, {"pmid": 2, **short}, {"pmid": 3, **short}))
+    deletion = article_set(citation(4, abstract=body(140)), deleted=((3, 7),))
+    store.add(write(tmp_path / "pubmed26n0001.xml", deletion))
+    screen(store, Settings(exclude_sources=frozenset({"a"})))
+    assert reasons(store) == {"1": "excluded-source", "2": "excluded-source", "3": "", "4": ""}
+    screen(store, Settings(exclude_sources=frozenset({"pubmed26n0001"})))
+    assert reasons(store)["3"] != "excluded-source"  # a deletion is no row of a document
+
+
 def test_the_file(store: Store) -> None:
     screen(store, Settings())
     table = pq.read_table(store.screen_file)
@@ -101,8 +131,14 @@ def test_the_file(store: Store) -> None:
 def test_min_words(store: Store) -> None:
     screen(store, Settings(min_words=127))
     assert reasons(store)["2"] == ""
-    with pytest.raises(InputError, match="--min-words"):
-        Settings(min_words=-1)
+    for number in (-1, 2**63):
+        with pytest.raises(InputError, match="--min-words must be a number from 0 to 1,000,000,000"):
+            Settings(min_words=number)
+
+
+def test_a_source_that_is_no_text(store: Store) -> None:
+    with pytest.raises(InputError, match="not UTF-8"):
+        Settings(exclude_sources=frozenset({os.fsdecode(b"\xff")}))
 
 
 def test_unknown_sources_are_refused_and_the_old_screen_stays(store: Store) -> None:
@@ -117,6 +153,46 @@ def test_a_damaged_screen_is_named(store: Store) -> None:
     store.screen_file.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"screen\.parquet is damaged"):
         store.kept()
+
+
+def spoil(path: Path) -> None:
+    """Damage the pages of a Parquet file; its footer stays whole."""
+    column = pq.read_metadata(path).row_group(0).column(0)
+    start = min(column.data_page_offset, column.dictionary_page_offset or column.data_page_offset)
+    content = bytearray(path.read_bytes())
+    content[start : start + column.total_compressed_size] = b"\xa5" * column.total_compressed_size
+    path.write_bytes(content)
+
+
+def test_the_command_that_an_error_names_mends_a_damaged_screen(store: Store) -> None:
+    settings = Settings(exclude_sources=frozenset({"here"}))
+    screen(store, settings)
+    whole = store.screen_file.read_bytes()
+    spoil(store.screen_file)
+    with pytest.raises(InputError, match=r"screen\.parquet is damaged: run .* --min-words 128 --exclude-source here"):
+        list(store.texts())
+    assert screen(store, settings)
+    assert store.screen_file.read_bytes() == whole
+
+
+def test_what_a_screen_would_let_in_that_the_last_left_out(store: Store) -> None:
+    texts = HeldOut({"a": [words(12, "held")], "b": ["x"]})
+    strict = Settings(130, frozenset({7, 8}), frozenset({"here", "elsewhere"}), texts)
+    assert undone(store, strict) == []
+    screen(store, strict)
+    assert undone(store, strict) == []
+    assert undone(store, replace(strict, min_words=200, exclude_pmids=frozenset({7, 8, 9}))) == []
+    fewer = HeldOut({"a": [words(12, "held")]})
+    assert undone(store, replace(strict, min_words=127)) == []
+    assert undone(store, Settings(128, frozenset({7}), frozenset({"here"}), fewer)) == [
+        "--min-words 130",
+        "--exclude-pmids with 2 PMIDs",
+        "--exclude-source elsewhere",
+        "--exclude-blurb with all texts of b",
+    ]
+    assert undone(store, replace(strict, held_out=None)) == ["--exclude-blurb with all texts of a, b"]
+    screen(store, Settings(0))
+    assert undone(store, Settings()) == []
 
 
 def test_pmid_files(tmp_path: Path) -> None:
@@ -160,6 +236,15 @@ def test_report(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "1987" in shown
     assert "not screened" in shown
+
+
+def test_names_in_a_report_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = Store(tmp_path / "store", create=True)
+    record = {"title": "T", "abstract": words(130), "source": "[b]x[/i]", "languages": [":eng:", "eng"]}
+    store.add(write_records(tmp_path / "a.jsonl", record | {"publication_types": ["[red]Letter", ":dog:"]}))
+    show(summarize(store), "[/store]")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in ("[b]x[/i]", "[red]Letter", ":dog:", "[/store]: rows"))
 
 
 def test_a_store_without_parts(tmp_path: Path) -> None:

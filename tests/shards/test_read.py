@@ -90,6 +90,16 @@ def other_tokenizer(folder: Path) -> None:
     save(build([*SPECIALS, "gene"]), folder / "tokenizer")
 
 
+def count(name: str, value: object) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / "meta.json"
+        meta = json.loads(path.read_text())
+        meta["splits"]["train"][name] = value
+        path.write_text(json.dumps(meta))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -104,6 +114,9 @@ def other_tokenizer(folder: Path) -> None:
         (edit(dtype="float64"), "meta.json is damaged"),
         (edit(vocab_size="many"), "meta.json is damaged"),
         (edit(vocab_size=77), "unigram.npy is int64"),
+        (count("words", None), "meta.json is damaged"),
+        (count("unknown", -1), "meta.json is damaged"),
+        (edit(empty=None), "meta.json is damaged"),
         (edit(corpus=3), "meta.json is damaged"),
         (edit(sentence_splitter=None), "is not the meta data of shards"),
         (edit(sentence_splitter={"version": 1}), "meta.json is damaged"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -164,6 +166,28 @@ def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, 
         elif end not in starts:
             following = min(b for b in boundaries if b > end)
             assert following - first > longest, "another sentence would have fitted"
+
+
+class Compared(np.ndarray[Any, Any]):
+    """An array that counts how much of it is compared."""
+
+    count = 0
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [np.asarray(value) for value in inputs]
+        if ufunc is np.less:
+            Compared.count += max(value.size for value in plain)
+        return getattr(ufunc, method)(*plain, **options)
+
+
+def test_documents_that_are_cut_are_not_looked_at_again() -> None:
+    documents = np.array([*range(1001), 1500])
+    tokens = np.full(1500, 7, np.uint16)
+    inside = np.zeros(V, dtype=np.bool_)
+    table = segments(documents.view(Compared), documents, 5, tokens, inside)
+    assert len(table) == 1000 + 100
+    assert 0 < Compared.count <= len(documents) + 2 * len(table)
+    assert table.tolist() == segments(documents, documents, 5, tokens, inside).tolist()
 
 
 def test_segments_refuse_no_room() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from pubmedbert.cli import main
 from pubmedbert.errors import InputError
+from pubmedbert.vocab import compare as module
 from pubmedbert.vocab.compare import TERMS, compare, cut, fit
 from pubmedbert.vocab.folder import SPECIALS, build, load, save
 from tests.vocab.fakes import general_tokenizer
@@ -99,6 +100,25 @@ def test_a_bad_text_is_told_in_a_sentence(
     assert error.count("\n") == 1
     assert f"{text}" in error
     assert sentence in error
+
+
+def test_an_endless_line_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST", 20)
+    text = tmp_path / "text.txt"
+    text.write_text(f"\n{'n' * 19}\n{'n' * 20}")
+    assert compare([own], text)[0].text.documents == 2
+    text.write_text(f"\n{'n' * 21}\n")
+    with pytest.raises(InputError, match=r"text\.txt: line 2 is longer than 20 characters"):
+        compare([own], text)
+
+
+def test_batches_are_bounded_by_lines_and_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 3)
+    monkeypatch.setattr(module, "CHARACTERS", 10)
+    documents = ["aaaaa", "bbbbb", "c" * 30, "d", "e", "f", "g"]
+    assert list(module._batches(documents)) == [documents[:2], documents[2:3], documents[3:6], documents[6:]]
 
 
 def test_no_tokenizer_is_bad_input(tmp_path: Path) -> None:

@@ -164,6 +164,13 @@ def no_normaliser(folder: Path) -> None:
     )
 
 
+def other_unknown(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    value = json.loads(path.read_text())
+    value["model"]["unk_token"] = "<unk>"
+    path.write_text(json.dumps(value))
+
+
 def gaps(folder: Path) -> None:
     path = folder / "tokenizer.json"
     value = json.loads(path.read_text())
@@ -188,6 +195,7 @@ def vocabulary(text: bytes) -> Callable[[Path], None]:
         (other_json, "is not a tokenizer of the tokenizers library"),
         (byte_pairs, "holds a BPE model; only BERT's WordPiece"),
         (no_normaliser, "has no BertNormalizer"),
+        (other_unknown, "has '<unk>' for unknown words"),
         (gaps, "without gaps"),
         (vocabulary(b""), r"lacks \[PAD\]"),
         (vocabulary(b"[PAD]\n[UNK]\n[CLS]\n[SEP]\ngene\n"), r"lacks \[MASK\]"),

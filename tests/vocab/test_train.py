@@ -92,10 +92,14 @@ def test_a_full_table_forgets_the_rare_words(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_large_counts_are_scaled_in_proportion(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["insulin " * 3000, "kinase " * 2000]
-    whole = pieces(train(lines, 100))
-    monkeypatch.setattr(module, "FED", 500)
-    assert pieces(train(lines, 100)) == whole
+    words = {"insulin": 30_000, "kinase": 20_000}
+
+    def fed() -> Counter[str]:
+        return Counter(word for text in module._repeat(words, set("insulinkase")) for word in text.split())
+
+    assert fed() == words
+    monkeypatch.setattr(module, "FED", 5000)
+    assert fed() == {"insulin": 3000, "kinase": 2000}
 
 
 def merged_by_hand(words: dict[str, int], size: int) -> list[str]:

@@ -31,7 +31,7 @@ def add(*sources: Path, store: Path) -> None:
     files = _files(sources)
     target = Store(store, create=True)
     total = sum(file.stat().st_size for file in files) / MEGABYTE
-    added = skipped = citations = deletions = 0
+    added = skipped = citations = deletions = warned = 0
     with progress("adding", total, "MB") as advance:
         for file in files:
             read = 0
@@ -55,6 +55,13 @@ def add(*sources: Path, store: Path) -> None:
                 added += 1
                 citations += result.citations
                 deletions += result.deletions
+                warned += bool(result.namesakes)
+                if result.namesakes and warned <= SKIPS_TOLD:
+                    before = ", ".join(map(str, result.namesakes))
+                    say(
+                        f"warning: {file} has the name of a file added before, with other bytes; the rows of that one "
+                        f"stay: if this one is to replace it, delete {before}"
+                    )
     say(f"{store}: {added} files added ({citations:,} citations, {deletions:,} deletions), {skipped} already there")
 
 
@@ -65,6 +72,7 @@ def screen(
     exclude_pmids: Path | None = None,
     exclude_source: Annotated[list[str] | None, Parameter(negative=())] = None,
     exclude_blurb: Path | None = None,
+    reset: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Decide which documents later stages read; write screen.parquet.
 
@@ -74,12 +82,14 @@ def screen(
     Args:
         store: the folder of the store.
         min_words: drop abstracts with fewer words (the default is that of Gu et al. 2020).
-        exclude_pmids: a file with one PMID a line.
-        exclude_source: drop the documents of this source; may be repeated.
+        exclude_pmids: a file with one PMID a line; their texts are dropped under other ids, too.
+        exclude_source: drop the documents with a row of this source, be it an older one; may be repeated.
         exclude_blurb: the folder of the BLURB data sets; drop the documents in which a text of a dev or test set stands
-            (at least half of its runs of eight words), and say how many texts of each set were found.
+            (at least half of the runs of eight words of it or of a piece of 20 words or more), and say how many texts
+            of each set were found.
+        reset: go ahead where the last screen had exclusions that this one has not.
     """
-    from pubmedbert.corpus.screen import Settings, read_pmids
+    from pubmedbert.corpus.screen import Settings, read_pmids, undone
     from pubmedbert.corpus.screen import screen as run
     from pubmedbert.corpus.store import Store
 
@@ -87,7 +97,13 @@ def screen(
     target = Store(store)
     held_out = _held_out(exclude_blurb) if exclude_blurb else None
     settings = Settings(min_words, pmids, frozenset(exclude_source or ()), held_out)
-    if not run(target, settings):
+    if not reset and (options := undone(target, settings)):
+        raise InputError(
+            f"the last screen of {store} had {', '.join(options)}, and this one has not: repeat that one with "
+            f"'{target.last_screen.command()}', or add --reset to let in what it left out"
+        )
+    given = {"exclude_pmids": exclude_pmids, "exclude_blurb": exclude_blurb}
+    if not run(target, settings, {name: str(path.absolute()) for name, path in given.items() if path}):
         say(f"{store}: nothing to do, the same parts were screened with the same settings")
     for line in _contamination(target.contamination()):
         say(line)
@@ -171,7 +187,9 @@ def _files(sources: tuple[Path, ...]) -> list[Path]:
     files: dict[Path, None] = {}
     for source in sources:
         if source.is_dir():
-            found = sorted(path for path in _below(source) if path.name.lower().endswith(ENDINGS) and path.is_file())
+            found = sorted(path for path in _below(source) if path.name.lower().endswith(ENDINGS))
+            if bad := [path for path in found if not path.is_file()]:
+                raise InputError(f"{bad[0]} is no file, or a link that leads to none: delete or mend it")
             if not found:
                 raise InputError(f"the folder {source} holds no file that ends in {', '.join(ENDINGS)}")
             files.update(dict.fromkeys(found))

@@ -108,7 +108,7 @@ def _read_records(path: Path, stream: IO[bytes], source: str, sequence: int) -> 
             except InputError as error:
                 raise InputError(f"{path}, record that begins at line {element.sourceline}: {error}") from error
             _forget(element)
-            bounded.since, empty = 0, False
+            bounded.since, empty = 0, empty and element.tag in _WRAPPERS
         if empty:
             raise InputError(f"{path} holds neither a citation nor a deletion")
         _refuse_lost_entities(path, events.error_log)
@@ -288,6 +288,8 @@ def _syntax_error(path: Path, error: etree.XMLSyntaxError, log: Any) -> InputErr
     message = said[-1].strip().partition(", try ")[0]
     if "ntity" in message:
         return InputError(f"{path}, line {line} uses entities of its own, which NLM's files never do ({message})")
+    if "Extra content" in message:
+        return InputError(f"{path}, line {line}: something stands behind the end of the XML: download it again")
     if cast(Any, error).code in _TRUNCATED or "Premature end" in message:
         return InputError(f"{path} is truncated, it ends at line {line} inside an element: download it again")
     return InputError(f"{path}, line {line} is not XML ({message}): download it again or repair it")

@@ -113,6 +113,17 @@ def read_part(path: Path) -> Part:
         ) from error
 
 
+def is_whole(path: Path) -> bool:
+    """Whether all of a Parquet file can be read."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for _ in file.iter_batches():
+                pass
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _table(batch: list[Citation]) -> Any:
     columns = {name: [getattr(row, name) for row in batch] for name in SCHEMA.names}
     for name in ("sections", "other_abstracts"):

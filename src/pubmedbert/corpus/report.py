@@ -65,7 +65,7 @@ def show(report: dict[str, Any], name: str) -> None:
     """Print a report as tables on standard output."""
     from rich.console import Console
 
-    console = Console()
+    console = Console(markup=False, emoji=False)  # names come from data: brackets and colons in them are no markup
     console.print(_table(f"{name}: rows", {k: report[k] for k in ("parts", "citations", "deletions")}))
     console.print(_table("documents", {k: report[k] for k in ("deleted", "superseded", "live", "with_abstract")}))
     console.print(f"structured abstracts: {report['structured_share']:.1%} of those with an abstract\n")
@@ -82,7 +82,7 @@ def show(report: dict[str, Any], name: str) -> None:
 
 
 def _screen(database: duckdb.DuckDBPyConnection, store: Store) -> dict[str, Any] | None:
-    screened = store.screened()
+    screened = store.last_screen.seen()
     if screened is None or screened[0] != store.parts_digest():
         return None
     path = [as_pattern(store.screen_file)]

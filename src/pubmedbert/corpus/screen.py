@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubmedbert.corpus.citation import parse_pmid
+from pubmedbert.corpus.parts import is_whole
 from pubmedbert.corpus.store import Store, choose_newest
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_file
+from pubmedbert.files import atomic_file, is_utf8
 from pubmedbert.progress import progress
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
 
     from pubmedbert.corpus.overlap import HeldOut
 
-RULES = 1
+RULES = 2
 """The version of the rules below: a screen made by other rules is another screen."""
 
 MIN_WORDS = 128
 """Gu et al. 2020, section 2.5: abstracts with fewer words are left out."""
+
+MOST_WORDS = 10**9
 
 REASONS = ("no-abstract", "language", "retracted", "excluded-source", "excluded-pmid", "held-out", "short", "duplicate")
 """In the order in which they are tried."""
@@ -44,8 +48,9 @@ _SCREEN = """
             WHEN abstract_bytes = 0 THEN 'no-abstract'
             WHEN NOT english THEN 'language'
             WHEN retracted THEN 'retracted'
-            WHEN source IN (SELECT source FROM excluded_sources) THEN 'excluded-source'
-            WHEN pmid IN (SELECT pmid FROM excluded_pmids) THEN 'excluded-pmid'
+            WHEN doc_id IN (SELECT doc_id FROM of_excluded_sources) THEN 'excluded-source'
+            WHEN pmid IN (SELECT pmid FROM excluded_pmids)
+                OR digest IN (SELECT digest FROM excluded_texts) THEN 'excluded-pmid'
             WHEN doc_id IN (SELECT doc_id FROM overlapping) THEN 'held-out'
             WHEN words < ? THEN 'short'
         END AS reason
@@ -59,6 +64,13 @@ _SCREEN = """
                 WHEN judged.doc_id = first.doc_id THEN ''
                 ELSE 'duplicate' END AS reason
     FROM judged LEFT JOIN first USING (digest)
+"""
+# Documents with a row of an excluded source; the texts that an excluded PMID ever had, which come under other ids, too.
+_EXCLUDED = """
+    CREATE TEMP TABLE of_excluded_sources AS
+    SELECT DISTINCT doc_id FROM every_row WHERE NOT deleted AND source IN (SELECT source FROM excluded_sources);
+    CREATE TEMP TABLE excluded_texts AS
+    SELECT DISTINCT digest FROM every_row WHERE abstract_bytes > 0 AND pmid IN (SELECT pmid FROM excluded_pmids)
 """
 _TEXTS = """
     SELECT newest.doc_id, part.title || ' ' || part.abstract AS text
@@ -76,8 +88,8 @@ class Settings:
 
     Attributes:
         min_words: abstracts with fewer whitespace-separated words are dropped.
-        exclude_pmids: documents with these PMIDs are dropped.
-        exclude_sources: documents whose `source` is one of these are dropped.
+        exclude_pmids: documents with these PMIDs are dropped, and those with the same text.
+        exclude_sources: documents with a row, be it an older one, whose `source` is one of these are dropped.
         held_out: documents that hold one of these texts are dropped.
     """
 
@@ -87,8 +99,11 @@ class Settings:
     held_out: HeldOut | None = None
 
     def __post_init__(self) -> None:
-        if self.min_words < 0:
-            raise InputError(f"--min-words must be 0 or more, not {self.min_words}")
+        if not 0 <= self.min_words <= MOST_WORDS:
+            raise InputError(f"--min-words must be a number from 0 to {MOST_WORDS:,}, not {self.min_words}")
+        for source in self.exclude_sources:
+            if not is_utf8(source):
+                raise InputError(f"--exclude-source {source}: no document has this source, it is not UTF-8 text")
 
     def as_json(self) -> str:
         """The settings as one line of JSON that identifies them; of the PMIDs only count and SHA-256."""
@@ -105,7 +120,7 @@ class Settings:
         return json.dumps(value, ensure_ascii=False)
 
 
-def screen(store: Store, settings: Settings) -> bool:
+def screen(store: Store, settings: Settings, paths: Mapping[str, str] | None = None) -> bool:
     """Write `screen.parquet` (doc_id, kept, reason; "" as the reason of what is kept), in the order of `doc_id`.
 
     Its metadata hold what was screened, how, and how many held-out texts were found: see `Store.contamination`.
@@ -113,15 +128,16 @@ def screen(store: Store, settings: Settings) -> bool:
     Args:
         store: a store with documents.
         settings: what to drop.
+        paths: what `exclude_pmids` and `exclude_blurb` were read from, to tell the user who has to screen again.
 
     Returns:
-        False if the last screen saw the same parts with the same settings, so that there was nothing to do.
+        False if the last screen saw the same parts with the same settings and is whole: there was nothing to do.
 
     Raises:
         InputError: the store is empty, or no document has one of the sources to exclude.
     """
     seen = (store.parts_digest(), settings.as_json())
-    if store.screened() == seen:
+    if store.last_screen.seen() == seen and is_whole(store.screen_file):
         return False
     store.clear_leftovers()
     with store.connect() as database, atomic_file(store.screen_file) as temporary:
@@ -129,14 +145,35 @@ def screen(store: Store, settings: Settings) -> bool:
         _exclude(database, settings)
         found = _overlap(database, settings.held_out)
         database.execute(_SCREEN, [settings.min_words])
-        parts, as_json, held_out = (value.replace("'", "''") for value in (*seen, json.dumps(found)))
+        texts = (*seen, json.dumps(found), json.dumps(paths or {}))
+        parts, as_json, held_out, as_paths = (text.replace("'", "''") for text in texts)
         path = str(temporary).replace("'", "''")
         database.execute(
             f"COPY (FROM screen ORDER BY doc_id) TO '{path}' (FORMAT parquet, COMPRESSION zstd, "
             f"KV_METADATA {{'pubmedbert.parts': '{parts}', 'pubmedbert.settings': '{as_json}', "
-            f"'pubmedbert.held_out': '{held_out}'}})"
+            f"'pubmedbert.held_out': '{held_out}', 'pubmedbert.paths': '{as_paths}'}})"
         )
     return True
+
+
+def undone(store: Store, settings: Settings) -> list[str]:
+    """What the last screen of a store left out and one with other settings would let in, in the words of the options.
+
+    Fewer words count only where they are the default: another number was told.
+    """
+    seen = store.last_screen.seen()
+    if seen is None:
+        return []
+    was, now = json.loads(seen[1]), settings
+    found = [f"--min-words {was['min_words']}"] if was["min_words"] > now.min_words == MIN_WORDS else []
+    if was["exclude_pmids"] > len(now.exclude_pmids):
+        found.append(f"--exclude-pmids with {was['exclude_pmids']:,} PMIDs")
+    found += [f"--exclude-source {source}" for source in was["exclude_sources"] if source not in now.exclude_sources]
+    texts = Counter(now.held_out.names if now.held_out else ())
+    sets = [name for name, of in store.last_screen.held_out().items() if of["texts"] > texts[name]]
+    if sets or ("held_out_sha256" in was and now.held_out is None):
+        found.append(f"--exclude-blurb{' with all texts of ' if sets else ''}{', '.join(sets)}")
+    return found
 
 
 def _overlap(database: duckdb.DuckDBPyConnection, held_out: HeldOut | None) -> dict[str, dict[str, int]]:
@@ -186,6 +223,7 @@ def _exclude(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     database.execute(
         "CREATE TEMP TABLE excluded_pmids AS SELECT unnest(?::BIGINT[]) AS pmid", [sorted(settings.exclude_pmids)]
     )
+    database.execute(_EXCLUDED)
     known = {row[0] for row in database.execute("SELECT DISTINCT source FROM every_row").fetchall()}
     for source in sources:
         if source not in known:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -22,16 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pubmedbert.corpus.citation import Citation
-from pubmedbert.corpus.parts import Part, read_part, write_part
+from pubmedbert.corpus.last_screen import LastScreen
+from pubmedbert.corpus.parts import Part, is_whole, read_part, write_part
 from pubmedbert.corpus.source import is_json, stem_of
 from pubmedbert.errors import InputError
-from pubmedbert.files import atomic_file, gone, locked, sha256
+from pubmedbert.files import atomic_file, gone, is_utf8, locked, sha256
 
 if TYPE_CHECKING:
     import duckdb
 
 _BATCH = 2048  # documents read from DuckDB at a time
 _SORTED = 1 / 6  # of DuckDB's memory, for the texts of a stretch: sorting and joining take them several times
+_REASON = 200  # characters of what DuckDB says
 _LEFT_BEHIND = re.compile(r"\..*\.(\d+)\.tmp")
 
 # Read from files whatever the folders above are called: the rows of parts with where they stand, and a screen.
@@ -105,6 +106,7 @@ class AddResult:
         deletions: how many it deletes.
         skipped: whether there was nothing to do.
         reason: why it was skipped; "" otherwise.
+        namesakes: parts that were added before from other bytes under the same name; their rows stay.
     """
 
     part: str
@@ -112,6 +114,7 @@ class AddResult:
     deletions: int
     skipped: bool = False
     reason: str = ""
+    namesakes: tuple[Path, ...] = ()
 
 
 class Store:
@@ -128,9 +131,12 @@ class Store:
             InputError: the folder is no store.
         """
         self.folder = folder
-        self.screen_file = folder / "screen.parquet"
+        self.last_screen = LastScreen(folder)
+        self.screen_file = self.last_screen.path
         self._parts_folder = folder / "parts"
         self._known: dict[Path, Part] = {}
+        if not is_utf8(folder):
+            raise InputError(f"the path of a store must be UTF-8 text, which {folder} is not")
         if not create and not self._parts_folder.is_dir():
             raise InputError(
                 f"{folder} is not a corpus store (it has no folder parts): make one with pubmedbert corpus add"
@@ -151,7 +157,8 @@ class Store:
         stem = stem_of(source)
         digest = sha256(source)
         with self._writing():
-            for part in self.parts():
+            parts = self.parts()
+            for part in parts:
                 if part.sha256 == digest:
                     reason = f"the same bytes are already there as {part.path.stem}"
                     return AddResult(part.path.stem, part.citations, part.deletions, True, reason)
@@ -160,7 +167,8 @@ class Store:
             path = next(path for path in paths if not path.exists())
             with atomic_file(path) as temporary:
                 citations, deletions = write_part(temporary, _read(source, advance), stem, digest)
-        return AddResult(path.stem, citations, deletions)
+        namesakes = tuple(part.path for part in parts if part.source == stem)
+        return AddResult(path.stem, citations, deletions, namesakes=namesakes)
 
     def parts(self) -> list[Part]:
         """The parts, in an order that does not depend on when they were added."""
@@ -192,7 +200,7 @@ class Store:
             if kept != chosen:
                 raise InputError(
                     f"{self.screen_file} keeps {kept:,} documents, of which {self.folder} holds {chosen:,}: it is of "
-                    "another store or damaged; run pubmedbert corpus screen again"
+                    f"another store or damaged; delete it and run {self.last_screen.command()}"
                 )
             stretches = database.execute(_STRETCHES, [max(1, int(_memory(database) * _SORTED))]).fetchall()
             for (first,), (following,) in pairwise([*stretches, (None,)]):
@@ -228,15 +236,6 @@ class Store:
         settings = self._require_screen()
         return hashlib.sha256(f"{self.parts_digest()}\n{settings}".encode()).hexdigest()
 
-    def screened(self) -> tuple[str, str] | None:
-        """The digest of the parts that the last screen saw, and its settings as JSON; None if there is no screen."""
-        if not self.screen_file.exists():
-            return None
-        try:
-            return self._metadata("parts"), self._metadata("settings")
-        except KeyError as error:
-            raise InputError(f"{self.screen_file} is damaged: delete it and run pubmedbert corpus screen") from error
-
     def contamination(self) -> dict[str, dict[str, int]]:
         """What the last screen found of held-out texts; see `pubmedbert.corpus.overlap.HeldOut.counts`.
 
@@ -244,20 +243,7 @@ class Store:
             InputError: the store was not screened, or parts were added since.
         """
         self._require_screen()
-        try:
-            counts: dict[str, dict[str, int]] = json.loads(self._metadata("held_out"))
-        except KeyError:  # a screen of an older version, which told and forgot
-            return {}
-        return counts
-
-    def _metadata(self, key: str) -> str:
-        import pyarrow.parquet as pq
-
-        try:
-            metadata: dict[bytes, bytes] = pq.read_metadata(self.screen_file).metadata or {}
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.screen_file} is damaged: delete it and run pubmedbert corpus screen") from error
-        return metadata[f"pubmedbert.{key}".encode()].decode()
+        return self.last_screen.held_out()
 
     @contextmanager
     def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -296,21 +282,29 @@ class Store:
             reason = str(error).splitlines()[0]
             raise InputError(f"{self.folder} needs more memory than half of what this machine has: {reason}") from error
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{self.folder} cannot be read or the disk is full: {reason}") from error
+            raise self._unreadable(error) from error
         finally:
             shutil.rmtree(spill, ignore_errors=True)
 
+    def _unreadable(self, error: Exception) -> InputError:
+        """What is wrong where DuckDB fails: mostly it does not name the file, so all of them are read."""
+        reason = str(error).splitlines()[0][:_REASON]
+        for part in self._known:
+            if not is_whole(part):
+                return InputError(f"{part} is damaged ({reason}): delete it and add its source again")
+        if self.screen_file.exists() and not is_whole(self.screen_file):
+            return InputError(f"{self.screen_file} is damaged: run {self.last_screen.command()}")
+        return InputError(f"{self.folder} cannot be read or the disk is full: {reason}")
+
     def _require_screen(self) -> str:
-        screened = self.screened()
+        screened = self.last_screen.seen()
         if screened is None:
             raise InputError(
                 f"{self.folder} is not screened yet: run pubmedbert corpus screen --store {self.folder} first"
             )
         if screened[0] != self.parts_digest():
             raise InputError(
-                f"parts were added to {self.folder} since it was screened: "
-                f"run pubmedbert corpus screen --store {self.folder} again"
+                f"parts were added to {self.folder} since it was screened: run {self.last_screen.command()} again"
             )
         return screened[1]
 

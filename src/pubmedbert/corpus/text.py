@@ -6,6 +6,7 @@
 * In a formula (MathML) the blanks between elements are layout and vanish, so that a pretty-printed x<sup>2</sup> is
   "x2"; scripts and single letters are glued, words in a row are parted ("log x"), cells of a table too; a fraction is
   "a/b", a root "√a", an isotope's number comes before it ("129Xe"), and annotations (a second reading) are left out.
+  Text where MathML allows none stays; a token, such as `mtext`, has the blanks of the source.
 * Where a letter or digit of a formula would touch one of the text around it, a blank parts them; a displayed formula
   always has blanks around it.
 """
@@ -26,6 +27,7 @@ _WORDS_MEET = re.compile(r"[^\W\d_]{2}\|[^\W\d_]|[^\W\d_]\|[^\W\d_]{2}")  # a wo
 _BLANKS = " \t\r\n"
 _OPERATORS = str.maketrans({"\u2061": " ", "\u2062": None, "\u2063": None, "\u2064": None})  # invisible ones
 _ANNOTATIONS = {"annotation", "annotation-xml"}
+_TOKENS = {"mi", "mn", "mo", "ms", "mtext", "ci", "cn", "csymbol"}
 _ROWS = {"math", "mrow", "mstyle", "mpadded", "merror", "semantics", "msqrt"}
 
 
@@ -72,20 +74,30 @@ def _formula(node: Element) -> str:
     if name == "mspace":
         return " "
     parts = [_formula(child) for child in node]
+    if name in _TOKENS or (not parts and name != "mfenced"):
+        inside = (f"{part}{child.tail or ''}" for part, child in zip(parts, node, strict=True))
+        return _bare("".join([node.text or "", *inside]))
+    text, tails = _bare(node.text), [_bare(child.tail) for child in node]
+    if name in _ROWS:
+        row = _row([text, *(part for pair in zip(parts, tails, strict=True) for part in pair)])
+        return f"√{row}" if name == "msqrt" else row
+    parts = [part + tail for part, tail in zip(parts, tails, strict=True)]
+    if text:
+        parts[:1] = [text + "".join(parts[:1])]
     if name == "mmultiscripts":
         parts = _prescripts_first(node, parts)
     elif name == "mfenced":
         return _fenced(node, parts)
-    if len(node) == 0 or (node.text or "").strip(_BLANKS):  # a token, or text where MathML allows none: all of it
-        tails = ((child.tail or "").strip(_BLANKS) for child in node)
-        pairs = (part + tail for part, tail in zip(parts, tails, strict=True))
-        return "".join([(node.text or "").strip(_BLANKS).translate(_OPERATORS), *pairs])
-    if name == "mfrac":
+    elif name == "mfrac":
         return "/".join(parts)
     if name in {"mtable", "mtr", "mtd", "matrix", "matrixrow"}:
         return f" {' '.join(parts)} "
-    joined = _row(parts) if name in _ROWS else "".join(parts)
-    return f"√{joined}" if name in {"msqrt", "mroot"} else joined
+    return ("√" if name == "mroot" else "") + "".join(parts)
+
+
+def _bare(text: str | None) -> str:
+    """A text without the blanks around it, and without operators that nobody sees."""
+    return (text or "").strip(_BLANKS).translate(_OPERATORS)
 
 
 def _row(parts: list[str]) -> str:

@@ -83,7 +83,8 @@ class Meta:
             *(getattr(c, n) for c in splits.values() for n in ("documents", "sentences", "tokens")),
         ]
         texts += [text for c in splits.values() for text in (c.sha256, c.documents_sha256, c.sentences_sha256)]
-        if not all(isinstance(text, str) for text in texts):
+        shares = [*(getattr(c, n) for c in splits.values() for n in ("words", "unknown")), meta.empty]
+        if not all(isinstance(text, str) for text in texts) or any(type(n) is not int or n < 0 for n in shares):
             raise InputError(f"{path} is damaged: make the shards again with 'pubmedbert shards'")
         if meta.dtype not in DTYPES or set(splits) != set(SPLITS) or any(type(n) is not int or n < 1 for n in numbers):
             raise InputError(f"{path} is damaged: make the shards again with 'pubmedbert shards'")

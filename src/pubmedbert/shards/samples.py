@@ -146,17 +146,13 @@ def segments(
     """
     if longest < 1:
         raise ValueError(f"a segment needs room for at least one word piece, not {longest}")
-    starts, ends = documents[:-1].copy(), documents[1:]
+    first, last = documents[:-1], documents[1:]  # of what is not cut yet: fewer documents in each pass
     found = []
-    while True:
-        open_ = starts < ends
-        if not open_.any():
-            break
-        first, last = starts[open_], ends[open_]
-        limit = np.minimum(first + longest, last)
-        stop = cut(first, limit, last, sentences, tokens, continuation)
+    while len(open_ := np.flatnonzero(first < last)):
+        first, last = first[open_], last[open_]
+        stop = cut(first, np.minimum(first + longest, last), last, sentences, tokens, continuation)
         found.append(np.stack([first, stop], axis=1))
-        starts[open_] = stop
+        first = stop
     if not found:
         return np.zeros((0, 2), np.int64)
     table = np.concatenate(found)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,11 @@ TERMS = (
 )
 """The terms of Gu et al. 2020, Table 1."""
 BATCH = 1024
-"""Lines tokenised at a time."""
+"""Most lines tokenised at a time."""
+CHARACTERS = 4 << 20
+"""Lines are tokenised when they have so many characters."""
+LONGEST = 1 << 20
+"""Most characters in a line: a file without line ends must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def fit(tokenizer: Tokenizer, documents: Iterator[str]) -> Fit:
     tokenizer.encode_special_tokens = True  # "[MASK]" in a text is text
     lines = tokens = 0
     sums = np.zeros(4, dtype=np.int64)  # words, their pieces, whole words, unknown words
-    while batch := list(islice(documents, BATCH)):
+    for batch in _batches(documents):
         encoded = [encoding.ids for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False)]
         ids = np.array([index for document in encoded for index in document], dtype=np.int64)
         lines, tokens = lines + len(batch), tokens + len(ids)
@@ -96,6 +100,35 @@ def fit(tokenizer: Tokenizer, documents: Iterator[str]) -> Fit:
     if not words:
         raise InputError("there is no word in it; give a file with one document per line")
     return Fit(lines, words, parts / words, whole / words, unknowns / tokens, tokens / lines)
+
+
+def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
+    """The documents, so many at a time, or fewer where they are long."""
+    batch: list[str] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += len(document)
+        if len(batch) == BATCH or size >= CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file with a word in them.
+
+    Raises:
+        InputError: a line is too long.
+    """
+    number = 0
+    while line := file.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise InputError(f"line {number} is longer than {LONGEST:,} characters; give one document per line")
+        if line.strip():
+            yield line
 
 
 def _count(
@@ -114,7 +147,7 @@ def _compare(folder: Path, tokenizer: Tokenizer, text: Path) -> Comparison:
     terms = {term: cut(tokenizer, term) for term in TERMS}
     try:
         with text.open(encoding="utf-8") as file:
-            measured = fit(tokenizer, (line for line in file if line.strip()))
+            measured = fit(tokenizer, _lines(file))
     except OSError as error:
         raise InputError(f"cannot read {text}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

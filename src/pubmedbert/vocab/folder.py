@@ -129,6 +129,8 @@ def _from_json(path: Path) -> Tokenizer:
     model = tokenizer.model
     if not isinstance(model, models.WordPiece) or model.continuing_subword_prefix != PREFIX:
         raise InputError(f"{path} holds a {type(model).__name__} model; only BERT's WordPiece with '##' pieces will do")
+    if model.unk_token != UNKNOWN:
+        raise InputError(f"{path} has {model.unk_token!r} for unknown words; only {UNKNOWN}, as in BERT, will do")
     if not isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
         raise InputError(f"{path} has no BertNormalizer; only BERT's WordPiece tokenizers will do")
     ids = tokenizer.get_vocab(with_added_tokens=True)
