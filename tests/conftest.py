@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("pubmedbert", deadline=None)  # a busy machine is no failure
+settings.load_profile("pubmedbert")
 
 # Small tensors on several threads, beside other tests, wait more than they compute. Set before torch is imported, and
 # inherited by the processes that tests start: the same number of threads everywhere means the same bits.

@@ -53,7 +53,7 @@ def test_texts_are_sorted_in_less_memory_than_they_have(tmp_path: Path) -> None:
 
 
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=30), stretch=st.integers(1, 2000))
-@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_stretches_change_nothing(sizes: list[int], stretch: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     records = [{"pmid": n + 1, "title": "T", "abstract": "w " * size} for n, size in enumerate(sizes)]
     folder = tmp_path_factory.mktemp("stretches")

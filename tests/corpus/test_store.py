@@ -161,7 +161,7 @@ def replay(files: list[tuple[int, list[Row]]]) -> dict[int, tuple[int, int, int]
     return best
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(FILES, st.randoms(use_true_random=False))
 def test_replay_equals_the_rule_in_any_order(
     tmp_path: Path, files: list[tuple[int, list[Row]]], shuffle: random.Random

@@ -86,7 +86,7 @@ class Killed(BaseException):
     """A process that ends at any point."""
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kills=st.lists(st.tuples(st.integers(1, 6), st.binary(max_size=40)), min_size=1, max_size=3))
 def test_killed_runs_go_on_to_the_same_bytes(
     made: Index,

@@ -36,7 +36,7 @@ def exact(vectors: NDArray[np.int8], query: NDArray[np.float32]) -> NDArray[np.f
     return cosines
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data())
 def test_search_equals_comparing_everything(data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))

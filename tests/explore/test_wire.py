@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -20,7 +20,6 @@ from tests.explore.conftest import SENTENCE
 Shares = arrays(np.float32, (2, 3, 4, 4), elements=st.floats(0, 1, width=32))
 
 
-@settings(deadline=None)
 @given(Shares)
 def test_the_error_is_as_stated(shares: NDArray[np.float32]) -> None:
     errors = np.abs(restore(quantise(shares)).astype(np.float64) - shares)
@@ -28,7 +27,6 @@ def test_the_error_is_as_stated(shares: NDArray[np.float32]) -> None:
     assert (errors <= np.sqrt(shares.astype(np.float64)) / 255 + 1 / 510**2 + 1e-7).all()
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (64,), elements=st.floats(-12, 12, width=32)))
 def test_rows_still_add_up(logits: NDArray[np.float32]) -> None:
     shares = np.exp(logits - logits.max())
@@ -63,7 +61,6 @@ def test_it_is_much_smaller_than_json(explored: ExploredModel) -> None:
     assert len(encode(view)) < len(whole) / 15
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_damage_is_refused_or_harmless(explored: ExploredModel, data: st.DataObject) -> None:
     whole = encode(explored.view("a b", predictions=False))

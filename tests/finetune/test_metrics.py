@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
@@ -62,7 +62,6 @@ def test_by_hand(metric: str, gold: list[Gold], predicted: list[Gold], wanted: f
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # seqeval's, where there is no entity
-@settings(deadline=None)
 @given(sentences(TAGS))
 def test_entity_f1_is_seqevals(pairs: list[tuple[list[str], list[str]]]) -> None:
     reference = pytest.importorskip("seqeval.metrics")
@@ -74,7 +73,6 @@ def test_entity_f1_is_seqevals(pairs: list[tuple[list[str], list[str]]]) -> None
     assert overall["recall"] == pytest.approx(reference.recall_score(gold, predicted))
 
 
-@settings(deadline=None)
 @given(sentences(["O", "I-PAR", "I-INT", "I-OUT"]))
 def test_word_macro_f1_is_scikit_learns(pairs: list[tuple[list[str], list[str]]]) -> None:
     reference = pytest.importorskip("sklearn.metrics")
@@ -88,7 +86,6 @@ def test_word_macro_f1_is_scikit_learns(pairs: list[tuple[list[str], list[str]]]
     assert score("word_macro_f1", gold, predicted, labels=["O", *labels]) == pytest.approx(wanted)
 
 
-@settings(deadline=None)
 @given(pairs_of(st.sampled_from(CLASSES)))
 def test_single_labels_are_scikit_learns(pairs: list[tuple[str, str]]) -> None:
     reference = pytest.importorskip("sklearn.metrics")
@@ -105,7 +102,6 @@ def test_single_labels_are_scikit_learns(pairs: list[tuple[str, str]]) -> None:
     assert score("macro_f1", gold, predicted) == pytest.approx(present)
 
 
-@settings(deadline=None)
 @given(pairs_of(st.sets(st.sampled_from(CLASSES)).map(lambda labels: tuple(sorted(labels)))))
 def test_multilabel_f1_is_scikit_learns(pairs: list[tuple[tuple[str, ...], tuple[str, ...]]]) -> None:
     reference = pytest.importorskip("sklearn.metrics")

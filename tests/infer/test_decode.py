@@ -103,7 +103,7 @@ def puzzles(draw: st.DrawFn) -> Puzzle:
 orders: st.SearchStrategy[Order] = st.sampled_from(["left-to-right", "best-first"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1000), st.lists(puzzles(), min_size=1, max_size=3), orders)
 def test_a_wide_beam_is_exhaustive(seed: int, alternatives: list[Puzzle], order: Order) -> None:
     every = sorted(one for puzzle in alternatives for one in everything(Oracle(seed), puzzle, order))
@@ -116,7 +116,7 @@ def test_a_wide_beam_is_exhaustive(seed: int, alternatives: list[Puzzle], order:
         assert sum(means) == pytest.approx(one.objective)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 1000), puzzles(), puzzles(), orders, st.integers(1, 6))
 def test_a_narrow_beam(seed: int, one: Puzzle, other: Puzzle, order: Order, beam: int) -> None:
     together = search(Oracle(seed), [[one], [other]], Grammar(), beam=beam, order=order)

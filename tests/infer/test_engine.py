@@ -74,7 +74,7 @@ def pair(small: Path) -> tuple[list[Engine], Engine]:
     return [open_engine(small, threads=threads) for threads in (1, 2)], open_engine(small, backend="torch")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(some_rows())
 def test_onnx_equals_torch(pair: tuple[list[Engine], Engine], rows: list[Row]) -> None:
     ids, where, seconds = [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]

@@ -123,7 +123,7 @@ def test_fewer_targets_than_asked_for(padded_vocabulary: Path) -> None:
     assert len(ours(padded_vocabulary)("a [MASK]", top_k=4, targets=["a", "b", "a"])) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     parts=st.lists(st.text(max_size=12) | st.sampled_from(["[MASK]", "##", " n't ", " ' ", "[SEP]"]), max_size=6),
     cut=st.integers(0, 6),

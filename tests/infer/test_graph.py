@@ -33,7 +33,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Explorer, object
     return open_explorer(folder), model
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, 119), min_size=1, max_size=40), st.integers(0, 40))
 def test_views_equal_transformers(explored: tuple[Explorer, object], row: list[int], second: int) -> None:
     explorer, model = explored

@@ -144,7 +144,7 @@ def test_joint_targets(padded_vocabulary: Path) -> None:
     assert [filling["score"] for filling in fillings] == sorted((one["score"] for one in fillings), reverse=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.sampled_from(["[MASK]", " ", "é", "İ", "ﬁ", "药", "😀", "a\u0301", "\x00", "x", "##b", "[mask]"]), max_size=9

@@ -46,7 +46,7 @@ def reference() -> Any:
     return BertTokenizerFast.from_pretrained(MINILM, split_special_tokens=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(words=SENTENCES, max_length=st.integers(8, 40))
 def test_windows_classify_every_word_once_and_in_order(words: list[str], max_length: int) -> None:
     encoder = RowEncoder(tiny(), max_length)
@@ -63,7 +63,7 @@ def test_windows_classify_every_word_once_and_in_order(words: list[str], max_len
         assert not specials & set(row.tokens[1:-1])  # "[SEP]" in a text is text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pieces=st.lists(st.integers(1, 9), min_size=1, max_size=60), room=st.integers(9, 30))
 def test_a_word_is_classified_where_it_is_furthest_from_a_cut(pieces: list[int], room: int) -> None:
     words = ["a" + "b" * (count - 1) for count in pieces]  # "a" and count - 1 times "##b"
@@ -86,7 +86,7 @@ def test_a_word_is_classified_where_it_is_furthest_from_a_cut(pieces: list[int],
             assert end - start >= room // 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     a=st.integers(0, 60),
     b=st.none() | st.integers(0, 60),
@@ -127,7 +127,7 @@ def test_ids_of_texts_are_those_of_transformers(text: str) -> None:
     assert [int(place >= row.second) for place in range(len(row.tokens))] == expected["token_type_ids"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(words=st.lists(st.text(min_size=1, max_size=12), max_size=20))
 def test_ids_of_words_are_those_of_transformers(words: list[str]) -> None:
     """But for the words that vanish: they keep their place as [UNK]."""
@@ -194,7 +194,7 @@ def test_the_tokenizer_that_is_given_stays_as_it_is() -> None:
     assert tokenizer.encode("[MASK]") == [2, tokenizer.mask_id, 3]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(sentences=st.lists(SENTENCES, max_size=8), max_length=st.integers(8, 20), pairs=st.booleans())
 def test_a_pack_holds_its_rows(sentences: list[list[str]], max_length: int, pairs: bool) -> None:
     encoder = RowEncoder(tiny(), max_length)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
@@ -46,7 +46,6 @@ def test_entities(tags: str, found: list[tuple[str, int, int]]) -> None:
     assert entities(tags.split()) == found
 
 
-@settings(deadline=None)
 @given(st.one_of(ANY_TAGS, st.lists(BARE_TAG, max_size=12)))
 def test_seqeval_finds_the_same(tags: list[str]) -> None:
     reference = pytest.importorskip("seqeval.metrics.sequence_labeling")

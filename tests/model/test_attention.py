@@ -110,7 +110,7 @@ def test_the_share_that_is_dropped() -> None:
     assert float(kept[:, ::4].std()) == pytest.approx(expected, rel=0.1), "the spread of independent coins"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6), data=st.data())
 def test_the_seed_decides_and_rows_do_not_mix(lengths: list[int], data: st.DataObject) -> None:
     total = sum(lengths)

@@ -102,7 +102,7 @@ def test_each_row_is_drawn_on_its_own() -> None:
     assert sample(shares[:0], torch.zeros(0, dtype=torch.float64)).shape == (0,)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=600),
     st.lists(st.integers(0, 2**40 - 1), min_size=1, max_size=8),

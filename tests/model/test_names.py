@@ -35,7 +35,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configs(), pooler=st.booleans())
 def test_saving_and_loading_keeps_every_bit(config: ModelConfig, pooler: bool) -> None:
     model = our_model(config, pooler=pooler)
@@ -48,7 +48,7 @@ def test_saving_and_loading_keeps_every_bit(config: ModelConfig, pooler: bool) -
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configs(), pooler=st.booleans(), vocabulary=st.booleans())
 def test_the_table_is_a_bijection(config: ModelConfig, pooler: bool, vocabulary: bool) -> None:
     model = our_model(config, pooler=pooler, vocabulary=vocabulary)
@@ -74,7 +74,7 @@ def test_config_json_round_trip(config: ModelConfig) -> None:
     assert config_from_hf(config_to_hf(config)) == config
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(config=configs(), pooler=st.booleans(), vocabulary=st.booleans())
 def test_the_shapes_are_those_of_the_model(config: ModelConfig, pooler: bool, vocabulary: bool) -> None:
     state = hf.state_to_hf(our_model(config, pooler=pooler, vocabulary=vocabulary))

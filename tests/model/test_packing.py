@@ -16,7 +16,7 @@ from tests.model.reference import SMALL, furthest, our_logits, our_model, some_r
 lengths = st.lists(st.integers(1, SMALL.max_positions), min_size=2, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lengths=lengths, changed=st.integers(0, 5), seed=st.integers(0, 1000))
 def test_changing_one_row_moves_no_bit_of_another(lengths: list[int], changed: int, seed: int) -> None:
     model = our_model()
@@ -28,7 +28,7 @@ def test_changing_one_row_moves_no_bit_of_another(lengths: list[int], changed: i
     assert all(torch.equal(one, other) for one, other in zip(others, after, strict=True))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lengths=lengths, order=st.randoms(use_true_random=False))
 def test_the_order_of_a_pack_does_not_matter(lengths: list[int], order: object) -> None:
     model = our_model()

@@ -70,7 +70,7 @@ def test_state_of_a_module(tmp_path: Path, zipped: bool) -> None:
     assert same(saved(tmp_path, parameters, zipped=zipped), dict(parameters))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), zipped=st.booleans())
 def test_any_strides(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, zipped: bool) -> None:
     storage = torch.arange(200.0)
@@ -393,7 +393,7 @@ def test_cut_anywhere(tmp_path: Path, zipped: bool) -> None:
         refuse(tmp_path, data[:length])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(place=st.integers(0, 5000), value=st.binary(min_size=1, max_size=6), zipped=st.booleans())
 def test_changed_bytes_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes, zipped: bool

@@ -27,7 +27,7 @@ def meet(store: Store, delays: list[float]) -> list[str]:
         return list(pool.map(come, range(len(delays))))
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.lists(st.lists(st.sampled_from([0.0, 0.06, 0.15]), min_size=3, max_size=3), min_size=1, max_size=3))
 def test_every_attempt_over_one_store_has_a_name_of_its_own(attempts: list[list[float]]) -> None:
     store = HashStore()

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from pubmedbert.errors import InputError
 from pubmedbert.model import precision
+from pubmedbert.model.config import ModelError
 from pubmedbert.pretrain import run, start
 from pubmedbert.pretrain.loop import pretrain
 from pubmedbert.pretrain.recipe import Recipe
@@ -128,7 +129,7 @@ def test_gpus_without_bfloat16_are_told_by_their_capability(monkeypatch: pytest.
     for capability, expected in (((7, 0), False), ((8, 0), True), ((12, 0), True)):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
         assert precision.in_bf16("auto", "cuda") is expected
-        with nullcontext() if expected else pytest.raises(InputError, match="this GPU has no bfloat16"):
+        with nullcontext() if expected else pytest.raises(ModelError, match="this GPU has no bfloat16"):
             assert precision.in_bf16("bf16", "cuda")
 
 

@@ -31,7 +31,7 @@ def test_every_operation(service: Service, mode: GenerationMode) -> None:
         if mode is GenerationMode.NEGATIVE and operation.method == "get":
             continue  # it takes nothing that could be wrong
 
-        @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
+        @settings(max_examples=15, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
         @given(case=operation.as_strategy(generation_mode=mode))
         def holds(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate(checks=wanted, timeout=60)

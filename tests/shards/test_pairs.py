@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.pairs import main, told_apart
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.shards.pairs import Text, pairs
@@ -33,7 +33,6 @@ def document_of(text: Text, place: int) -> int:
 
 
 @given(corpora(), st.integers(4, 60), st.integers(0, 2**31), st.integers(0, 9), st.sampled_from([0.0, 0.5, 1.0]))
-@settings(deadline=None)
 def test_two_segments_of_one_document_or_of_two(
     corpus: tuple[Ints, Ints], longest: int, seed: int, epoch: int, share: float
 ) -> None:
@@ -60,7 +59,6 @@ def test_two_segments_of_one_document_or_of_two(
 
 
 @given(corpora(), st.integers(4, 60), st.integers(0, 2**31))
-@settings(deadline=None)
 def test_a_row_depends_on_nothing_but_its_number(corpus: tuple[Ints, Ints], longest: int, seed: int) -> None:
     text = text_of(*corpus, longest)
     samples = np.arange(len(text.table))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pubmedbert.shards.samples import Ints, Masking, Rows, Special, batches, mask, order, pack, segments, single
@@ -48,7 +48,6 @@ seeds = st.integers(0, 2**31)
 
 
 @given(lengths_of_rows, seeds, seeds, st.integers(0, 100))
-@settings(deadline=None)
 def test_masks_are_whole_words_and_never_special(lengths: list[int], seed: int, text: int, epoch: int) -> None:
     kinds = special(text)
     tokens = rows_of(lengths, text)
@@ -70,7 +69,6 @@ def test_masks_are_whole_words_and_never_special(lengths: list[int], seed: int, 
 
 
 @given(lengths_of_rows, seeds, st.integers(0, 50), st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_a_rows_mask_depends_on_nothing_but_its_number(
     lengths: list[int], seed: int, epoch: int, random: object
 ) -> None:
@@ -142,7 +140,6 @@ def corpora(draw: st.DrawFn) -> tuple[Ints, Ints]:
 
 
 @given(corpora(), st.integers(1, 50))
-@settings(deadline=None)
 def test_segments_cover_the_text_without_crossing_documents(corpus: tuple[Ints, Ints], longest: int) -> None:
     documents, sentences = corpus
     kinds = special()
@@ -196,7 +193,6 @@ def test_segments_refuse_no_room() -> None:
 
 
 @given(st.integers(1, 3000), seeds, st.integers(0, 20))
-@settings(deadline=None)
 def test_order_is_a_permutation_that_changes_with_the_epoch(count: int, seed: int, epoch: int) -> None:
     found = order(count, seed, epoch)
     assert np.array_equal(np.sort(found), np.arange(count))
@@ -207,7 +203,6 @@ def test_order_is_a_permutation_that_changes_with_the_epoch(count: int, seed: in
 
 
 @given(corpora(), st.integers(3, 30), seeds, st.integers(8, 200), st.integers(1, 6))
-@settings(deadline=None)
 def test_packs_hold_each_row_once_and_do_not_depend_on_the_packing(
     corpus: tuple[Ints, Ints], longest: int, seed: int, room: int, multiple: int
 ) -> None:

@@ -85,7 +85,7 @@ def test_what_is_written_comes_back(tmp_path: Path, tokenizer: Path, monkeypatch
     assert shards.doc_ids("train") == [doc_id for doc_id in found if not is_heldout(doc_id, 0.1)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.text(max_size=20), st.one_of(st.text(max_size=80), st.sampled_from(HOSTILE))), max_size=6))
 def test_any_text_round_trips(rows: list[tuple[str, str]]) -> None:
     import tempfile
@@ -117,7 +117,7 @@ def encoders() -> tuple[Encoder, Encoder, Tokenizer]:
     return Encoder(load(folder)), Encoder(load(folder), room=3), load(folder)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     texts=st.lists(
         st.one_of(st.text(), st.text("a \u0301\u0327\u05b0Éİςσ\u1100\u1161\n\u2028\x1c#[]MASK中.", max_size=30)),
@@ -136,7 +136,7 @@ def test_a_token_with_a_space_in_it_is_bad_input() -> None:
         Encoder(tokenizer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(st.text(), st.text("aB. !?\n()\"'«。\u2028\u2009\u0085\u00a0é😀", max_size=40)))
 def test_sentences_lose_nothing(text: str) -> None:
     title, *rest = sentences("A title. Whole.", text)

@@ -127,14 +127,14 @@ def merged_by_hand(words: dict[str, int], size: int) -> list[str]:
     return found
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=7), st.integers(2, 9), min_size=3), st.integers(15, 60))
 def test_the_pieces_are_those_found_by_hand(words: dict[str, int], size: int) -> None:
     lines = [f"{word} " * count for word, count in words.items()]
     assert pieces(train(lines, size)) == merged_by_hand(words, size)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.dictionaries(st.text("ab", min_size=1, max_size=10), st.integers(2, 4), min_size=10), st.integers(20, 80))
 def test_ties_fall_the_same_way_every_time(words: dict[str, int], size: int) -> None:
     lines = [f"{word} " * count for word, count in words.items()]

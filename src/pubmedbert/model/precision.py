@@ -7,7 +7,7 @@ from functools import cache
 
 import torch
 
-from pubmedbert.errors import InputError
+from pubmedbert.model.config import ModelError
 from pubmedbert.model.linear import product
 
 WORTHWHILE = 1.3
@@ -22,11 +22,11 @@ def in_bf16(precision: str, kind: str) -> bool:
         kind: of the device, "cpu" or "cuda".
 
     Raises:
-        InputError: a GPU is to multiply in bfloat16 and cannot: torch would imitate it, slowly.
+        ModelError: a GPU is to multiply in bfloat16 and cannot: torch would imitate it, slowly.
     """
     able = kind != "cuda" or torch.cuda.get_device_capability() >= (8, 0)
     if precision == "bf16" and not able:
-        raise InputError("this GPU has no bfloat16 (Ampere and newer have): set precision=fp32, or leave it at auto")
+        raise ModelError("this GPU has no bfloat16 (Ampere and newer have): set precision=fp32, or leave it at auto")
     if precision in ("fp32", "bf16"):
         return precision == "bf16"
     return able if kind == "cuda" else gain() > WORTHWHILE
