@@ -31,7 +31,7 @@ def test_lines_have_rate_and_time_left(seconds: list[float], capsys: pytest.Capt
             advance(5.25, note)
     assert capsys.readouterr().err.splitlines() == [
         "adding: 10.5/30 MB, 1.1/s, 19 s left, second",
-        "adding: 15.8/30 MB, 1.1/s, 14 s left, done",
+        "adding: 15.8/30 MB, 1.1/s, 14 s left",
     ]
 
 
@@ -47,7 +47,7 @@ def test_what_was_done_earlier_or_is_given_up_is_no_part_of_the_rate(
     assert capsys.readouterr().err.splitlines() == [
         "training: 5.5/10 epochs, 1.5/min, 180 s left",
         "training: 3.5/10 epochs, 0.8/min, 520 s left",
-        "training: 3.5/10 epochs, 0.8/min, 520 s left, done",
+        "training: 3.5/10 epochs, 0.8/min, 520 s left",
     ]
 
 

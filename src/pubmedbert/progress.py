@@ -111,4 +111,4 @@ def _lines(label: str, total: float | None, unit: str, done: float) -> Iterator[
 
     yield advance
     if gained:
-        line("done")
+        line("done" if total is None or count >= 0.99 * total else "")

@@ -204,6 +204,8 @@ def test_pmid_files(tmp_path: Path) -> None:
         read_pmids(write(tmp_path / "bytes", b"\xff\xfe"))
     with pytest.raises(InputError, match="cannot read"):
         read_pmids(tmp_path / "missing")
+    with pytest.raises(InputError, match="holds no PMID"):
+        read_pmids(write(tmp_path / "empty", "\n"))
 
 
 def test_report(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -267,10 +267,10 @@ def test_guards_may_be_changed_and_it_is_said(finished: Path, shards: Path, caps
 def test_other_settings_or_shards_are_refused(
     finished: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slower = changed(SMALL, lr=1e-3)
+    slower = changed(SMALL, lr=1e-3, warmup=0.5)
     tokens = ("pretrain", "--recipe", "mini", "--out", finished)
     error = fails(capsys, *tokens, "--shards", shards, *settings(slower))
-    assert "lr = 0.002, now it is 0.001" in error
+    assert f"lr = 0.002, warmup = {SMALL.warmup}, now it has lr = 0.001, warmup = 0.5; choose another" in error
     others = make_shards(tmp_path / "fewer", documents=300)
     assert "other shards" in fails(capsys, *tokens, "--shards", others, *settings(SMALL))
     others = make_shards(tmp_path / "split", heldout=0.2)  # what was trained on may be held out there

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pubmedbert.corpus.citation import parse_pmid
 from pubmedbert.corpus.parts import is_whole
 from pubmedbert.corpus.store import Store, choose_newest
-from pubmedbert.errors import InputError
+from pubmedbert.errors import InputError, meant
 from pubmedbert.files import atomic_file, is_utf8
 from pubmedbert.progress import progress
 
@@ -213,6 +213,8 @@ def read_pmids(path: Path) -> frozenset[int]:
                 pmids.add(parse_pmid(line))
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}; the file must hold one PMID a line") from error
+    if not pmids:
+        raise InputError(f"{path} holds no PMID: it must hold one a line")
     return frozenset(pmids)
 
 
@@ -228,4 +230,5 @@ def _exclude(database: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     for source in sources:
         if source not in known:
             names = ", ".join(sorted(known)[:10]) + (", ..." if len(known) > 10 else "")
-            raise InputError(f"--exclude-source {source}: no document has this source; there are {names}")
+            hint = meant(source, known, f"there are {names}")
+            raise InputError(f"--exclude-source {source}: no document has this source; {hint}")

@@ -122,7 +122,7 @@ def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:
 
 
 def _same_settings(folder: Path, text: str) -> None:
-    """Refuse to go on with a run under other settings, naming the first that differs."""
+    """Refuse to go on with a run under other settings, naming those that differ."""
     before = tomllib.loads(Recipe().toml()) | runs.config(folder)  # a setting that is newer than the run
     now = tomllib.loads(text)
     made_from, known = now.pop("shards"), before.pop("shards", {})
@@ -136,11 +136,9 @@ def _same_settings(folder: Path, text: str) -> None:
             f"{folder} was started with {machine}, here it is {here}: the run goes on with the same rows in the same "
             "order, but not to the same bits"
         )
-    for key in sorted((before.keys() | now.keys()) - _FREE):
-        if before.get(key) != now.get(key) and key in _GUARDS:
-            say(f"{folder} was started with {key} = {before.get(key)!r} and goes on with {now.get(key)!r}")
-        elif before.get(key) != now.get(key):
-            raise InputError(
-                f"{folder} was started with {key} = {before.get(key)!r}, now it is {now.get(key)!r}; "
-                "choose another --out or the old value"
-            )
+    changed = sorted(key for key in (before.keys() | now.keys()) - _FREE if before.get(key) != now.get(key))
+    if fixed := [key for key in changed if key not in _GUARDS]:
+        was, new = (", ".join(f"{key} = {those.get(key)!r}" for key in fixed) for those in (before, now))
+        raise InputError(f"{folder} was started with {was}, now it has {new}; choose another --out or the old settings")
+    for key in changed:
+        say(f"{folder} was started with {key} = {before.get(key)!r} and goes on with {now.get(key)!r}")

@@ -122,7 +122,10 @@ def check_vocabulary(tokenizer: Path, shards: Shards) -> None:
         InputError: they were not.
     """
     if dump(load(tokenizer)) != dump(load(shards.tokenizer_folder)):
-        raise InputError(f"{shards.folder} was not made with the tokenizer of {tokenizer}: make shards with that one")
+        raise InputError(
+            f"{shards.folder} was not made with the tokenizer of {tokenizer}: evaluate another model, or make shards "
+            "with that one"
+        )
 
 
 def find(name: str) -> tuple[Path, Path, Path | None]:

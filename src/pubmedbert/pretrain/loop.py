@@ -274,8 +274,8 @@ def validate(run: Run, write: Write) -> None:
     if run.guard.stuck(loss, heldout.unigram_loss, run.done, run.recipe.warmup):
         line["stuck"] = True
         run.ranks.say(
-            "warning: after the warm-up the model still predicts no better than word frequencies do; if the next "
-            "evaluation is no better, try another lr, a longer warmup or more steps"
+            "warning: after the warm-up the model still predicts no better than word frequencies do; if it stays "
+            "so, try another lr, a longer warmup or more steps"
         )
     write({**_place(run.at), **line})
 
