@@ -20,7 +20,7 @@ METRICS = "metrics.jsonl"
 STATE = "state.json"
 EVALUATION = "evaluation.json"
 _TAIL = 1 << 20
-"""Bytes of `metrics.jsonl` that a run which goes on looks at: some thousands of lines."""
+"""Bytes of `metrics.jsonl` that `last_metrics` reads."""
 _STEP = re.compile(r"step-(\d+)")
 _TEXTS = {"masks", "skipped", "spike", "skipped_for"}
 """What a line of metrics says in words; all else are numbers."""
@@ -98,27 +98,17 @@ def digest(state: Mapping[str, object]) -> str:
 
 
 def last_metrics(run: Path) -> list[dict[str, Any]]:
-    """The last lines of `metrics.jsonl`, thousands of them: a run of a million steps is not read again to go on."""
+    """The last lines of `metrics.jsonl`, some thousands, damaged ones left out; none where there is no such file."""
     path = run / METRICS
     if not path.exists():
         return []
     with path.open("rb") as file:
-        if cut := max(file.seek(0, os.SEEK_END) - _TAIL, 0):
-            file.seek(cut)
+        cut = max(file.seek(0, os.SEEK_END) - _TAIL, 0)
+        file.seek(cut)
+        if cut:
             file.readline()  # the rest of a line
-        else:
-            file.seek(0)
         texts = file.read().decode("utf-8", errors="replace").splitlines()
     return [line for line in map(_line, texts) if line]
-
-
-def was_stuck(run: Path) -> bool:
-    """Whether a line of `metrics.jsonl` says that the run was found stuck."""
-    path = run / METRICS
-    if not path.exists():
-        return False
-    with path.open("rb") as lines:
-        return any(b'"stuck"' in line for line in lines)
 
 
 def _lines(run: Path) -> list[dict[str, Any]]:

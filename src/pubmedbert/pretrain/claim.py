@@ -111,14 +111,16 @@ def _made_from(shards: Shards) -> dict[str, str]:
     }
 
 
-def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> None:
-    """Drop the lines written after the checkpoint at `step`, and damaged ones; add some."""
+def cut_metrics(folder: Path, step: int, *more: dict[str, Any]) -> list[dict[str, Any]]:
+    """Drop the lines written after the checkpoint at `step`, and damaged ones; add some; return what is there then."""
     kept = [line for line in runs.metrics(folder) if line["step"] <= step]
     if damaged := runs.damaged_metrics(folder):
         say(f"{folder / runs.METRICS}: damaged lines are left out, {damaged} in number")
     if step > (last := max((line["step"] for line in kept), default=0)):
         say(f"{folder / runs.METRICS} ends at step {last:,}: what was measured up to step {step:,} is lost")
-    write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in (*kept, *more)))
+    kept += more
+    write_text(folder / runs.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def _same_settings(folder: Path, text: str) -> None:

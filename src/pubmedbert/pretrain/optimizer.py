@@ -60,7 +60,7 @@ class Optimizer:
     def __init__(self, model: nn.Module, recipe: Recipe, ranks: Ranks, *, bf16: bool = False) -> None:
         self._ranks = ranks
         self._sharded = recipe.shard and ranks.count > 1
-        owners = _owners(model, ranks.count) if self._sharded else {}
+        owners = owners_of(model, ranks.count) if self._sharded else {}
         self.pieces = list(_pieces(model, recipe, owners, default=ranks.rank))
         mine = [piece for piece in self.pieces if piece.owner == ranks.rank]
         self.parts = list(_optimizers(mine, recipe, bf16=bf16))
@@ -170,16 +170,8 @@ def _optimizers(pieces: list[Piece], recipe: Recipe, *, bf16: bool) -> Iterator[
         yield Muon(hidden, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, bf16=bf16)
 
 
-def fullest_share(model: nn.Module, ranks: int) -> float:
-    """The share of all parameters whose state the fullest rank keeps where each keeps a part: no matrix is split."""
-    loads = [0] * ranks
-    for name, rank in _owners(model, ranks).items():
-        loads[rank] += model.get_parameter(name).numel()
-    return max(loads) / sum(loads)
-
-
-def _owners(model: nn.Module, ranks: int) -> dict[str, int]:
-    """Parameters to ranks: the largest first, each to the rank with the fewest numbers so far."""
+def owners_of(model: nn.Module, ranks: int) -> dict[str, int]:
+    """Which rank keeps the state of a parameter: the largest first, each to the one with the fewest numbers so far."""
     loads = [0] * ranks
     owners = {}
     for name, parameter in sorted(model.named_parameters(), key=lambda pair: -pair[1].numel()):

@@ -155,12 +155,10 @@ class Run:
         self.at = checkpoint.load(self.folder, self.trainee)
         if not self.at.step:
             self._begin()
-        if self.ranks.main:
-            cut_metrics(self.folder, self.at.step or -1)
+        lines = cut_metrics(self.folder, self.at.step or -1) if self.ranks.main else []
         self.ranks.from_main(0)  # nobody reads before all is cut
-        lines = runs.last_metrics(self.folder)
+        lines = lines or runs.last_metrics(self.folder)  # the others have no use for more
         self.guard = Guard(self.recipe, lines)
-        self.guard.warned |= runs.was_stuck(self.folder)
         for line in lines:
             if "rolled_back_from" in line and line["step"] == self.at.step:
                 self.at = replace(self.at, rows=line["rows"], rollbacks=line["rollbacks"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pubmedbert.pretrain.distributed import Ranks
 from pubmedbert.pretrain.objective import MaskedWords, objective
-from pubmedbert.pretrain.optimizer import Optimizer, fullest_share
+from pubmedbert.pretrain.optimizer import Optimizer
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.plan import _moments, count
 from pubmedbert.pretrain.recipe import Recipe
@@ -80,21 +80,21 @@ def test_state_is_what_the_optimizer_keeps(optimizer: str) -> None:
     assert state.weights == state.gradients == sum(p.nbytes for p in model.parameters())
 
 
-def test_shards_and_averages_count() -> None:
-    whole = memory.state(1000, 2000, 4, half=True)
-    shared = memory.state(1000, 2000, 4, half=True, share=0.25)
-    assert whole.total - shared.total == 8000 * 3 / 4
-    assert memory.state(1000, 2000, 4, half=True, average=True).total == whole.total + 4000
+def test_averages_count() -> None:
+    plain = memory.state(1000, 2000, 4, half=True)
+    assert memory.state(1000, 2000, 4, half=True, average=True).total == plain.total + 4000
 
 
-def test_the_fullest_rank_keeps_what_plan_counts() -> None:
-    model = MaskedWords().build(Recipe(size="tiny").model(VOCABULARY, 0))
-    every = [Optimizer(model, Recipe(size="tiny", shard=True), Ranks(rank, 4)) for rank in range(4)]
-    groups = [[group["params"] for part in one.parts for group in part.param_groups] for one in every]
-    held = [sum(parameter.numel() for group in one for parameter in group) for one in groups]
-    assert sum(held) == count(model)
-    assert fullest_share(model, 4) == max(held) / sum(held)
-    assert fullest_share(model, 4) > 0.3, "more than a quarter: the word embeddings are not split"
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_fullest_rank_keeps_what_plan_counts(optimizer: str) -> None:
+    recipe = Recipe(size="tiny", shard=True, optimizer=optimizer)
+    model = MaskedWords().build(recipe.model(VOCABULARY, 0))
+    held = [0] * 4
+    for rank in range(4):
+        for piece in Optimizer(model, recipe, Ranks(rank, 4)).pieces:
+            held[rank] += piece.parameter.numel() * len(piece.moments) * (piece.owner == rank)
+    assert sum(held) == _moments(recipe, model)
+    assert max(held) == _moments(recipe, model, 4) > sum(held) / 4, "the word embeddings are not split"
 
 
 def test_recomputing_keeps_the_inputs_of_layers_and_one_layer() -> None:

@@ -34,23 +34,20 @@ class State:
         return self.weights + self.gradients + self.optimizer + self.copies
 
 
-def state(
-    parameters: int, moments: float, gpus: int, *, half: bool, share: float = 1.0, average: bool = False
-) -> State:
+def state(parameters: int, moments: int, gpus: int, *, half: bool, average: bool = False) -> State:
     """The bytes of weights, gradients and optimizer on one GPU.
 
     Args:
         parameters: of the model.
-        moments: numbers that the optimizer keeps for all parameters: 2 for each with AdamW and LAMB, 1 with Muon.
+        moments: numbers that the optimizer keeps on this GPU: 2 for each parameter with AdamW and LAMB, 1 with Muon.
         gpus: that train together.
         half: whether autocast makes half-precision copies of the weights.
-        share: of the optimizer's state on this GPU, where each keeps a part of it only.
         average: whether an average of the weights is kept.
     """
     return State(
         weights=4.0 * parameters,
         gradients=4.0 * parameters * (2 if gpus > 1 else 1),
-        optimizer=4.0 * moments * share + (4.0 * parameters if average else 0.0),
+        optimizer=4.0 * moments + (4.0 * parameters if average else 0.0),
         copies=2.0 * parameters if half else 0.0,
     )
 

@@ -15,7 +15,7 @@ from pubmedbert.model.config import ModelConfig
 from pubmedbert.model.electra import generator_config
 from pubmedbert.pretrain.distributed import EVEN
 from pubmedbert.pretrain.objective import objective
-from pubmedbert.pretrain.optimizer import fullest_share, is_hidden_matrix
+from pubmedbert.pretrain.optimizer import is_hidden_matrix, owners_of
 from pubmedbert.pretrain.planning import memory
 from pubmedbert.pretrain.planning.gpus import GIB, HERE, Gpu, step_seconds
 from pubmedbert.pretrain.recipe import Recipe
@@ -291,10 +291,9 @@ def _fits(recipe: Recipe, config: ModelConfig, setting: Setting, stage: Stage, m
         for sharded in (False, True) if setting.gpus > 1 else (False,):
             state = memory.state(
                 count(model),
-                _moments(recipe, model),
+                _moments(recipe, model, setting.gpus if sharded else 1),
                 setting.gpus,
                 half=half,
-                share=fullest_share(model, setting.gpus) if sharded else 1.0,
                 average=recipe.average > 0,
             )
             found.append(Fit(sharded, checkpointed, state, row, max(0, int((room - state.total) / row))))
@@ -313,10 +312,17 @@ def _row_bytes(recipe: Recipe, config: ModelConfig, stage: Stage, *, half: bool,
     return generator + discriminator + memory.backward_bytes(small, masks, half=half)
 
 
-def _moments(recipe: Recipe, model: nn.Module) -> float:
-    """Numbers that the optimizer keeps: two a parameter, but one for the hidden matrices that Muon updates."""
-    hidden = sum(p.numel() for name, p in model.named_parameters() if is_hidden_matrix(name, p))
-    return 2.0 * count(model) - (hidden if recipe.optimizer == "muon" else 0)
+def _moments(recipe: Recipe, model: nn.Module, parts: int = 1) -> int:
+    """Numbers that the optimizer keeps on the fullest of so many GPUs that each keep a part.
+
+    They are two a parameter, but one for the hidden matrices that Muon updates.
+    """
+    loads = [0] * parts
+    owners = owners_of(model, parts)
+    for name, parameter in model.named_parameters():
+        one = recipe.optimizer == "muon" and is_hidden_matrix(name, parameter)
+        loads[owners[name]] += parameter.numel() * (1 if one else 2)
+    return max(loads)
 
 
 def _below(begin: float, end: float, ramp: float) -> float:
